@@ -1,0 +1,65 @@
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+/// Work that arrives over time and is done one piece at a time, where a piece may block on the disk.
+///
+/// A real [`Spawn`] gives each worker a thread; the simulator runs it as a task and lets simulated time pass
+/// before each piece.
+pub trait Worker: Send + 'static {
+    /// `Ready(true)`: [`work`](Worker::work) has something to do. `Ready(false)`: nothing will come any more.
+    /// `Pending`: the waker will be called.
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<bool>;
+    /// Does one piece of work.
+    fn work(&mut self);
+}
+
+/// Starts threads and tasks.
+pub trait Spawn: Send + Sync + 'static {
+    /// Runs `worker` until it reports that nothing will come any more. The name is seen in `top` and in panics.
+    fn worker(&self, name: &str, worker: Box<dyn Worker>) -> io::Result<()>;
+    /// Runs a future on the current tokio runtime.
+    fn task(&self, name: &'static str, future: Pin<Box<dyn Future<Output = ()> + Send>>);
+    /// Runs a closure that may block, off the runtime's own threads.
+    fn blocking(&self, name: &'static str, job: Box<dyn FnOnce() + Send>);
+}
+
+/// Threads for workers, tokio for the rest.
+pub struct RealSpawn;
+
+struct ThreadWaker(Thread);
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+impl Spawn for RealSpawn {
+    fn worker(&self, name: &str, mut worker: Box<dyn Worker>) -> io::Result<()> {
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let waker = Waker::from(Arc::new(ThreadWaker(thread::current())));
+            let mut context = Context::from_waker(&waker);
+            loop {
+                match worker.poll_ready(&mut context) {
+                    Poll::Ready(true) => worker.work(),
+                    Poll::Ready(false) => return,
+                    Poll::Pending => thread::park(),
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    fn task(&self, _name: &'static str, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        tokio::spawn(future);
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the seam")]
+    fn blocking(&self, _name: &'static str, job: Box<dyn FnOnce() + Send>) {
+        tokio::task::spawn_blocking(job);
+    }
+}
