@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 /// Work that arrives over time and is done one piece at a time, where a piece may block on the disk.
 ///
@@ -15,6 +16,11 @@ pub trait Worker: Send + 'static {
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<bool>;
     /// Does one piece of work.
     fn work(&mut self);
+    /// Asked after [`poll_ready`](Worker::poll_ready) said `Pending`: it is polled again after this time at the
+    /// latest, even without a wake. `None` waits for the waker alone.
+    fn wake_within(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Starts threads and tasks.
@@ -47,7 +53,10 @@ impl Spawn for RealSpawn {
                 match worker.poll_ready(&mut context) {
                     Poll::Ready(true) => worker.work(),
                     Poll::Ready(false) => return,
-                    Poll::Pending => thread::park(),
+                    Poll::Pending => match worker.wake_within() {
+                        Some(time) => thread::park_timeout(time),
+                        None => thread::park(),
+                    },
                 }
             }
         })?;
