@@ -8,7 +8,7 @@ pub trait Rng: Send + Sync + 'static {
 
     /// A number in `0..bound`; 0 when `bound` is 0.
     fn below(&self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { (u128::from(self.next_u64()) * u128::from(bound) >> 64) as u64 }
+        if bound == 0 { 0 } else { ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64 }
     }
 }
 
