@@ -6,6 +6,7 @@
 
 mod clock;
 pub mod disk;
+pub mod host;
 mod mapped_file;
 pub mod metrics;
 mod real_disk;

@@ -1,0 +1,11 @@
+//! A broker group member's configuration: RocketMQ's keys, our defaults, and what follows from them.
+
+mod broker_config;
+mod derived;
+mod load;
+mod validate;
+
+pub use broker_config::{BrokerConfig, BrokerRole, FlushDiskType, MetricsExporterType};
+pub use derived::RaftPeer;
+pub use load::load;
+pub use validate::InvalidConfig;
