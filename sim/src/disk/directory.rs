@@ -56,20 +56,18 @@ impl Directory {
 
     /// Makes every change of names durable; returns the names that other directories lose by it.
     pub(super) fn sync(&mut self) -> Vec<Moved> {
-        self.settle(|| true)
+        self.settle(self.journal.len())
     }
 
-    /// The power fails: each change survives or not, by itself.
+    /// The power fails: the first so many changes survive. File systems with a journal keep their order within a
+    /// directory; between two directories nothing is promised.
     pub(super) fn cut(&mut self, rng: &SimRng, survival: Survival) -> Vec<Moved> {
-        self.settle(|| rng.chance(survival.0))
+        self.settle(survival.prefix(rng, self.journal.len()))
     }
 
-    fn settle(&mut self, mut survives: impl FnMut() -> bool) -> Vec<Moved> {
+    fn settle(&mut self, survivors: usize) -> Vec<Moved> {
         let mut moved = Vec::new();
-        for change in std::mem::take(&mut self.journal) {
-            if !survives() {
-                continue;
-            }
+        for change in std::mem::take(&mut self.journal).into_iter().take(survivors) {
             match change {
                 NameChange::Link { name, node } => {
                     self.durable.insert(name, node);

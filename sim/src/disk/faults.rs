@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use raftmq_sys::Rng;
+
+use crate::SimRng;
+
 /// Kinds of calls, one for each method of `Disk` and `DiskFile` that reaches the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -82,7 +86,7 @@ pub struct Faults {
     pub sync_dir_lies: bool,
 }
 
-/// How much of what is not synced survives a power cut: of 256 sectors or names, on average so many.
+/// How much of what is not synced survives a power cut: of 256 sectors, on average so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Survival(pub u64);
 
@@ -90,6 +94,15 @@ impl Survival {
     pub const NONE: Survival = Survival(0);
     pub const HALF: Survival = Survival(128);
     pub const ALL: Survival = Survival(256);
+
+    /// Of changes that a file system journals in order, how many survive.
+    pub(super) fn prefix(self, rng: &SimRng, changes: usize) -> usize {
+        match self {
+            Survival::NONE => 0,
+            Survival::ALL => changes,
+            _ => rng.below(changes as u64 + 1) as usize,
+        }
+    }
 
     /// The share that a seeded cut uses; all and nothing are among them.
     pub(super) fn of(draw: u64) -> Survival {

@@ -165,13 +165,9 @@ impl FileImage {
 
     /// The power fails: of every unsynced sector the newest content survives, or an older one.
     pub(super) fn cut(&mut self, rng: &SimRng, survival: Survival) {
-        let changes = self.journal.iter().filter(|change| !matches!(change, Change::Sectors { .. })).count() as u64;
-        let kept = match survival {
-            Survival::NONE => 0,
-            Survival::ALL => changes,
-            _ => rng.below(changes + 1),
-        };
-        self.settle(rng, survival, kept as usize);
+        let lengths = self.journal.iter().filter(|change| !matches!(change, Change::Sectors { .. })).count();
+        let kept = survival.prefix(rng, lengths);
+        self.settle(rng, survival, kept);
     }
 
     /// Chooses what the platter holds. File systems journal lengths in order, so the first `lengths_kept` changes

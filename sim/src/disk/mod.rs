@@ -3,10 +3,9 @@
 //! [`SimDisk`] is what one incarnation of a process holds. When it is killed, every later call of that incarnation
 //! fails, so no zombie writes; [`SimDisk::reboot`] gives the next incarnation a fresh handle. A kill keeps the live
 //! image (the page cache survives); a power cut keeps what was synced, and of the rest what the seed says, sector by
-//! sector and name by name.
+//! sector, and of the names in a directory the first so many changes.
 //!
-//! Stricter than the file systems in use: an fsync of a new file does not make its name durable, and changes of
-//! names survive in any order.
+//! Stricter than the file systems in use: an fsync of a new file does not make its name durable.
 
 mod directory;
 mod faults;
