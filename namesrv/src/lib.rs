@@ -1,1 +1,10 @@
-//! Placeholder until its first module lands.
+//! The name server: routes built from broker registrations, their expiry, and a few settings in one small file.
+//!
+//! Several run side by side and never talk to each other; brokers register with all of them.
+
+mod config;
+pub mod kv_config;
+pub mod route_json;
+pub mod route_table;
+
+pub use config::NamesrvConfig;
