@@ -2,6 +2,7 @@
 
 mod broker_config;
 mod derived;
+mod for_crates;
 mod load;
 mod validate;
 
