@@ -33,6 +33,9 @@ pub enum ProposeError {
     /// Not appended: more proposals wait than the queue to the Raft core holds.
     #[error("{limit} proposals wait for the raft core already")]
     Full { limit: u64 },
+    /// Not appended: one entry cannot hold so much.
+    #[error("proposal of {size_bytes} bytes exceeds the limit of {limit_bytes}")]
+    TooLarge { size_bytes: usize, limit_bytes: usize },
     /// The entry may or may not be in the log, now or later.
     #[error("outcome unknown: {0}")]
     Unknown(String),

@@ -6,12 +6,16 @@ pub enum RoleKind {
     /// Not part of a group yet: waits until all configured peers agree that this is the first boot.
     Joining,
     /// `ready`: the first entry of its term is applied, so the consume queues are complete and proposals are taken.
-    Leader { ready: bool },
+    Leader {
+        ready: bool,
+    },
     Follower,
     Candidate,
     Learner,
     /// For good; the process should end. The reason is `None` after an orderly shutdown.
-    Stopped { reason: Option<Arc<str>> },
+    Stopped {
+        reason: Option<Arc<str>>,
+    },
 }
 
 /// A member's view of who leads.
@@ -46,8 +50,6 @@ pub struct Status {
     pub last_index: Option<u64>,
     pub committed_index: Option<u64>,
     pub applied_index: Option<u64>,
-    /// Durable here.
-    pub flushed_index: Option<u64>,
     pub snapshot_index: Option<u64>,
     /// All members by slot.
     pub members: Vec<MemberStatus>,

@@ -1,0 +1,111 @@
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds, RangeInclusive};
+use std::sync::Arc;
+
+use futures::stream::{self, Stream};
+use openraft::{OptionalSend, RaftLogReader};
+use raftmq_store::RaftEntries;
+
+use crate::durable::Durable;
+use crate::type_config::{Entry, LogId, TypeConfig, Vote, log_id};
+
+/// Entries are read in pieces of about this size, one at least: what one append to a follower carries.
+const READ_BYTES: usize = 1 << 20;
+
+/// Reads entries back from the commitlog; what is logically purged does not exist.
+#[derive(Clone)]
+pub(crate) struct LogReader {
+    pub(crate) entries: Arc<RaftEntries>,
+    pub(crate) durable: Arc<Durable>,
+}
+
+impl LogReader {
+    /// The range cut to what the log holds: `start..end`, empty if they meet.
+    fn present(&self, range: impl RangeBounds<u64>) -> (u64, u64) {
+        let start = match range.start_bound() {
+            Bound::Included(index) => *index,
+            Bound::Excluded(index) => index.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(index) => index.saturating_add(1),
+            Bound::Excluded(index) => *index,
+            Bound::Unbounded => u64::MAX,
+        };
+        let (Some(first), Some(last)) = (self.entries.first_index(), self.entries.last()) else {
+            return (start, start);
+        };
+        let unpurged = self.durable.purged().map_or(0, |id| id.index + 1);
+        let start = start.max(first).max(unpurged);
+        (start, end.min(last.index + 1).max(start))
+    }
+
+    /// At least one entry of `from..to`, which must be in the log.
+    fn read(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        let frames = self.entries.read(from, to, READ_BYTES).map_err(io::Error::other)?;
+        frames.into_iter().map(|frame| Entry::of_frame(frame).map_err(io::Error::other)).collect()
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogReader {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<Entry>> {
+        let (mut next, end) = self.present(range);
+        let mut entries = Vec::new();
+        while next < end {
+            let more = self.read(next, end)?;
+            next += more.len() as u64;
+            entries.extend(more);
+        }
+        Ok(entries)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.durable.vote())
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        self.read(start, end)
+    }
+
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (next, end) = self.present(range);
+        let state = Some((self.clone(), next, end, VecDeque::new()));
+        stream::unfold(state, |state| async move {
+            let (reader, mut next, end, mut read) = state?;
+            if read.is_empty() && next < end {
+                match reader.read(next, end) {
+                    Ok(entries) => {
+                        next += entries.len() as u64;
+                        read = entries.into();
+                    }
+                    Err(error) => return Some((Err(error), None)),
+                }
+            }
+            let entry = read.pop_front()?;
+            Some((Ok(entry), Some((reader, next, end, read))))
+        })
+    }
+
+    /// The first entry of each leader within the range, and the range's ends; from memory.
+    async fn get_key_log_ids(&mut self, range: RangeInclusive<LogId>) -> io::Result<Vec<LogId>> {
+        let (start, end) = range.into_inner();
+        let mut ids = vec![start.clone()];
+        let firsts = self.entries.first_ids_per_leader().into_iter().map(log_id);
+        ids.extend(firsts.filter(|id| id.index > start.index && id.index < end.index));
+        if end.index > start.index {
+            ids.push(end);
+        }
+        Ok(ids)
+    }
+}
