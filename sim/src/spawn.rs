@@ -1,23 +1,26 @@
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use raftmq_sys::{Spawn, Worker};
+use tokio::runtime::Handle;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Workers, tasks and blocking jobs that run when the test says [`run_until_idle`](SimSpawn::run_until_idle), in
-/// the calling thread, in the order in which they were started.
+/// Workers, tasks and blocking jobs in one thread, in a fixed order. One value belongs to one incarnation of a
+/// process: drop it when the process is killed.
 ///
-/// A worker that names a time (`Worker::wake_within`) is asked at every step: advance the clock, then step.
-/// Inside a tokio runtime, tasks go to that runtime instead (a current-thread one keeps the run deterministic).
-/// One value belongs to one incarnation of a process: drop it when the process is killed.
+/// [Stepped](SimSpawn::new), everything runs when the test says [`run_until_idle`](SimSpawn::run_until_idle), in
+/// the order of its start; a worker that names a time (`Worker::wake_within`) is asked at every step, so advance the
+/// clock, then step. [On a runtime](SimSpawn::on_runtime), everything is a task of the current tokio runtime, which
+/// should be a current-thread one with its clock paused.
 #[derive(Default)]
 pub struct SimSpawn {
+    on_runtime: bool,
     started: Mutex<Started>,
 }
 
@@ -29,8 +32,14 @@ struct Started {
 }
 
 impl SimSpawn {
+    /// Nothing moves unless it is stepped.
     pub fn new() -> SimSpawn {
         SimSpawn::default()
+    }
+
+    /// Everything is a task of the tokio runtime in which it is started.
+    pub fn on_runtime() -> SimSpawn {
+        SimSpawn { on_runtime: true, started: Mutex::default() }
     }
 
     /// Steps everything until nothing has anything to do. Readiness is asked, not awaited: wakers do nothing.
@@ -103,20 +112,51 @@ impl SimSpawn {
 
 impl Spawn for SimSpawn {
     fn worker(&self, name: &str, worker: Box<dyn Worker>) -> io::Result<()> {
-        self.lock().workers.push((name.to_owned(), worker));
+        if self.on_runtime {
+            drop(Handle::try_current().map_err(io::Error::other)?.spawn(run_worker(worker)));
+        } else {
+            self.lock().workers.push((name.to_owned(), worker));
+        }
         Ok(())
     }
 
     fn task(&self, name: &'static str, future: Task) {
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(future)),
-            Err(_) => self.lock().tasks.push((name, future)),
+        match Handle::try_current() {
+            Ok(runtime) if self.on_runtime => drop(runtime.spawn(future)),
+            _ => self.lock().tasks.push((name, future)),
         }
     }
 
     fn blocking(&self, _name: &'static str, job: Job) {
-        self.lock().jobs.push_back(job);
+        match Handle::try_current() {
+            Ok(runtime) if self.on_runtime => drop(runtime.spawn(async move { job() })),
+            _ => self.lock().jobs.push_back(job),
+        }
     }
+}
+
+async fn run_worker(mut worker: Box<dyn Worker>) {
+    loop {
+        let first = poll_fn(|context| Poll::Ready(worker.poll_ready(context))).await;
+        let limit = if first.is_pending() { worker.wake_within() } else { None };
+        let ready = match (first, limit) {
+            (Poll::Ready(ready), _) => Ok(ready),
+            (Poll::Pending, Some(time)) => tokio::time::timeout(time, ready(&mut worker)).await,
+            (Poll::Pending, None) => Ok(ready(&mut worker).await),
+        };
+        match ready {
+            Ok(true) => worker.work(),
+            Ok(false) => return,
+            // Its time has come: ask again.
+            Err(_) => {}
+        }
+        // A worker that is always ready lets the others live.
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn ready(worker: &mut Box<dyn Worker>) -> bool {
+    poll_fn(|context| worker.poll_ready(context)).await
 }
 
 #[cfg(test)]
@@ -174,5 +214,44 @@ mod tests {
         spawn.task("task", Box::pin(async move { second.lock().unwrap().push("task") }));
         spawn.run_until_idle();
         assert_eq!(*seen.lock().unwrap(), ["task", "job"]);
+    }
+
+    /// Ready each time a second has passed, three times.
+    struct Ticker {
+        next: tokio::time::Instant,
+        left: Arc<Mutex<u32>>,
+    }
+
+    impl Worker for Ticker {
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<bool> {
+            match *self.left.lock().unwrap() {
+                0 => Poll::Ready(false),
+                _ if tokio::time::Instant::now() >= self.next => Poll::Ready(true),
+                _ => Poll::Pending,
+            }
+        }
+
+        fn work(&mut self) {
+            self.next += std::time::Duration::from_secs(1);
+            *self.left.lock().unwrap() -= 1;
+        }
+
+        fn wake_within(&self) -> Option<std::time::Duration> {
+            Some(self.next - tokio::time::Instant::now())
+        }
+    }
+
+    #[test]
+    fn on_a_runtime_workers_run_at_their_time() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (spawn, left) = (SimSpawn::on_runtime(), Arc::new(Mutex::new(3)));
+            let next = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
+            spawn.worker("ticker", Box::new(Ticker { next, left: left.clone() })).unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+            assert_eq!(*left.lock().unwrap(), 1);
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            assert_eq!(*left.lock().unwrap(), 0);
+        });
     }
 }
