@@ -1,0 +1,157 @@
+//! Requests 17, 215, 21 and 202: topics (RocketMQ `AdminBrokerProcessor`).
+
+use std::collections::BTreeMap;
+
+use raftmq_model::queue::MessageQueue;
+use raftmq_model::topic::{self, TopicConfig, TopicFilterType};
+use raftmq_remoting::body::{TopicConfigSerializeWrapper, TopicOffset, TopicStatsTable};
+use raftmq_remoting::{RemotingCommand, response_code};
+use raftmq_store::ReadError;
+
+use super::request_fields::RequestFields;
+use super::{Handled, Reply, consumer_manage};
+use crate::group::Group;
+use crate::state_machine::{Command, TopicDefaults, queue_ends};
+
+/// Most queues that a topic may have here; each costs files and memory.
+const MAX_QUEUES: i32 = 65_535;
+
+/// Request 17: creates a topic or replaces its configuration.
+pub fn put_topic(group: &Group, request: &RemotingCommand) -> Handled {
+    match parse_topic(&group.topic_defaults, request) {
+        Ok(config) => {
+            let (name, queues) = (&config.topic_name, config.write_queue_nums);
+            tracing::info!(topic = name, queues, "topic is created or changed by request");
+            let at_unix_ms = group.seams.clock.unix_ms();
+            let commands = vec![Command::PutTopic { config, from_auto_create: false, at_unix_ms }];
+            Handled::Propose { commands, then: Reply::ok() }
+        }
+        Err(reply) => reply.into(),
+    }
+}
+
+fn parse_topic(defaults: &TopicDefaults, request: &RemotingCommand) -> Result<TopicConfig, Reply> {
+    let fields = RequestFields::of(request);
+    let name = changeable_topic(defaults, &fields)?;
+    let queues = |field: &'static str| match fields.number(field)? {
+        count @ 0..=MAX_QUEUES => Ok(count),
+        count => Err(Reply::system_error(format!("{field} is {count}, it must be from 0 to {MAX_QUEUES}"))),
+    };
+    let perm: i32 = fields.number("perm")?;
+    let filter_type = fields.optional("topicFilterType").filter(|name| !name.is_empty());
+    Ok(TopicConfig {
+        order: fields.flag("order").unwrap_or(false),
+        perm,
+        read_queue_nums: queues("readQueueNums")?,
+        topic_filter_type: match filter_type {
+            Some(name) => TopicFilterType::parse(&name)
+                .ok_or_else(|| Reply::system_error(format!("topicFilterType {name} is not known")))?,
+            None => TopicFilterType::SingleTag,
+        },
+        topic_sys_flag: fields.number_or("topicSysFlag", 0)?,
+        topic_name: name,
+        write_queue_nums: queues("writeQueueNums")?,
+    })
+}
+
+/// The topic of a request that changes it; system topics cannot be changed.
+fn changeable_topic(defaults: &TopicDefaults, fields: &RequestFields<'_>) -> Result<String, Reply> {
+    let name = fields.text("topic")?;
+    topic::validate_name(&name).map_err(Reply::system_error)?;
+    if defaults.is_system_topic(&name) {
+        return Err(Reply::system_error(format!("The topic[{name}] is conflict with system topic.")));
+    }
+    Ok(name.into_owned())
+}
+
+/// Request 215. A topic that is not there is deleted already.
+pub fn delete_topic(group: &Group, request: &RemotingCommand) -> Handled {
+    let topic = match changeable_topic(&group.topic_defaults, &RequestFields::of(request)) {
+        Ok(topic) => topic,
+        Err(reply) => return reply.into(),
+    };
+    if !group.topics.contains(&topic) {
+        return Reply::ok().into();
+    }
+    tracing::info!(topic, "topic is deleted by request");
+    let ends = queue_ends(&group.queues, &topic);
+    let at_unix_ms = group.seams.clock.unix_ms();
+    Handled::Propose { commands: vec![Command::DeleteTopic { topic, ends, at_unix_ms }], then: Reply::ok() }
+}
+
+/// Request 21: all topics of this member.
+pub fn all_topics(group: &Group) -> Handled {
+    let (data_version, topics) = group.topics.all();
+    let topics = topics.iter().map(|topic| (topic.name.to_string(), topic.config.clone()));
+    let wrapper = TopicConfigSerializeWrapper { data_version, topic_config_table: topics.collect() };
+    Reply::ok().with_body(wrapper.to_json()).into()
+}
+
+/// Request 202: offsets and last store time of each write queue.
+pub fn topic_stats(group: &Group, request: &RemotingCommand) -> Handled {
+    let name = match RequestFields::of(request).text("topic") {
+        Ok(name) => name,
+        Err(reply) => return reply.into(),
+    };
+    let Some(topic) = group.topics.get(&name) else {
+        return Reply::error(response_code::TOPIC_NOT_EXIST, format!("topic[{name}] not exist")).into();
+    };
+    let mut offset_table = BTreeMap::new();
+    for queue_id in 0..topic.write_queue_nums {
+        let offsets = match queue_offsets(group, &name, queue_id) {
+            Ok(offsets) => offsets,
+            Err(error) => return Reply::system_error(error).into(),
+        };
+        let broker_name = group.config.broker_name.clone();
+        offset_table.insert(MessageQueue { broker_name, queue_id, topic: name.to_string() }, offsets);
+    }
+    Reply::ok().with_body(TopicStatsTable { offset_table }.to_json()).into()
+}
+
+fn queue_offsets(group: &Group, topic: &str, queue_id: i32) -> Result<TopicOffset, ReadError> {
+    let Some(queue) = group.queues.queue(topic, queue_id) else { return Ok(TopicOffset::default()) };
+    let (min, max) = (queue.min_offset().0, queue.max_offset().0);
+    let last = if max > min { consumer_manage::store_time(&group.log, &queue, max - 1)?.max(0) } else { 0 };
+    Ok(TopicOffset { last_update_timestamp: last, max_offset: max as i64, min_offset: min as i64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(topic: &str) -> RemotingCommand {
+        RemotingCommand::request(17)
+            .with_field("topic", topic)
+            .with_field("defaultTopic", "TBW102")
+            .with_field("readQueueNums", 4)
+            .with_field("writeQueueNums", 8)
+            .with_field("perm", 6)
+            .with_field("topicFilterType", "SINGLE_TAG")
+            .with_field("order", "true")
+    }
+
+    fn refusal(request: &RemotingCommand) -> String {
+        let defaults = TopicDefaults { broker_name: "broker-a".to_owned(), ..TopicDefaults::default() };
+        let reply = parse_topic(&defaults, request).unwrap_err();
+        assert_eq!(reply.code, 1);
+        reply.remark.unwrap()
+    }
+
+    #[test]
+    fn a_topic_is_made_of_its_fields() {
+        let config = parse_topic(&TopicDefaults::default(), &put("T")).unwrap();
+        let expected = TopicConfig { order: true, read_queue_nums: 4, ..TopicConfig::new("T", 8, 6) };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn bad_names_and_numbers_are_refused_in_rocketmqs_words() {
+        assert_eq!(refusal(&put(" ")), "The specified topic is blank.");
+        assert_eq!(refusal(&put("TBW102")), "The topic[TBW102] is conflict with system topic.");
+        assert_eq!(refusal(&put("broker-a")), "The topic[broker-a] is conflict with system topic.");
+        let request = RemotingCommand::request(17).with_field("topic", "T").with_field("perm", 6);
+        assert_eq!(refusal(&request), "the custom field <readQueueNums> is null");
+        let request = request.with_field("readQueueNums", 70_000);
+        assert_eq!(refusal(&request), "readQueueNums is 70000, it must be from 0 to 65535");
+    }
+}

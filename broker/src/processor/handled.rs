@@ -1,0 +1,61 @@
+use bytes::Bytes;
+use raftmq_remoting::{FieldValue, ReplyBuffer, RequestMeta, response_code};
+
+use crate::state_machine::Command;
+
+/// What a handler has decided.
+#[derive(Debug)]
+pub enum Handled {
+    Reply(Reply),
+    /// To be answered when the commands are in the log and applied; until then nothing was promised.
+    Propose {
+        commands: Vec<Command>,
+        then: Reply,
+    },
+    /// Nothing is answered, or somebody else does it later.
+    Silent,
+}
+
+impl From<Reply> for Handled {
+    fn from(reply: Reply) -> Handled {
+        Handled::Reply(reply)
+    }
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    pub code: i32,
+    pub remark: Option<String>,
+    pub fields: Vec<(&'static str, FieldValue<'static>)>,
+    pub body: Bytes,
+}
+
+impl Reply {
+    pub fn ok() -> Reply {
+        Reply { code: response_code::SUCCESS, remark: None, fields: Vec::new(), body: Bytes::new() }
+    }
+
+    pub fn error(code: i32, remark: impl Into<String>) -> Reply {
+        Reply { code, remark: Some(remark.into()), ..Reply::ok() }
+    }
+
+    /// SYSTEM_ERROR, which RocketMQ answers to most requests that cannot be done.
+    pub fn system_error(remark: impl std::fmt::Display) -> Reply {
+        Reply::error(response_code::SYSTEM_ERROR, remark.to_string())
+    }
+
+    pub fn with_number(mut self, name: &'static str, value: i64) -> Reply {
+        self.fields.push((name, FieldValue::Int(value)));
+        self
+    }
+
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Reply {
+        self.body = body.into();
+        self
+    }
+
+    pub fn push(&self, meta: RequestMeta, replies: &mut ReplyBuffer) {
+        replies.push(meta, self.code, self.remark.as_deref(), &self.fields, &self.body);
+    }
+}
