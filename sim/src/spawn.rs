@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use raftmq_sys::{Spawn, Worker};
 use tokio::runtime::Handle;
@@ -141,7 +142,10 @@ async fn run_worker(mut worker: Box<dyn Worker>) {
         let limit = if first.is_pending() { worker.wake_within() } else { None };
         let ready = match (first, limit) {
             (Poll::Ready(ready), _) => Ok(ready),
-            (Poll::Pending, Some(time)) => tokio::time::timeout(time, ready(&mut worker)).await,
+            // A paused clock moves only while somebody sleeps.
+            (Poll::Pending, Some(time)) => {
+                tokio::time::timeout(time.max(Duration::from_millis(1)), ready(&mut worker)).await
+            }
             (Poll::Pending, None) => Ok(ready(&mut worker).await),
         };
         match ready {
@@ -232,11 +236,11 @@ mod tests {
         }
 
         fn work(&mut self) {
-            self.next += std::time::Duration::from_secs(1);
+            self.next += Duration::from_secs(1);
             *self.left.lock().unwrap() -= 1;
         }
 
-        fn wake_within(&self) -> Option<std::time::Duration> {
+        fn wake_within(&self) -> Option<Duration> {
             Some(self.next - tokio::time::Instant::now())
         }
     }
@@ -246,11 +250,11 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let (spawn, left) = (SimSpawn::on_runtime(), Arc::new(Mutex::new(3)));
-            let next = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
+            let next = tokio::time::Instant::now() + Duration::from_secs(1);
             spawn.worker("ticker", Box::new(Ticker { next, left: left.clone() })).unwrap();
-            tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+            tokio::time::sleep(Duration::from_millis(2500)).await;
             assert_eq!(*left.lock().unwrap(), 1);
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
             assert_eq!(*left.lock().unwrap(), 0);
         });
     }
