@@ -1,4 +1,8 @@
+use std::path::Path;
+
 use raftmq_config::{ConfigErrors, Loaded};
+use raftmq_sys::{Disk, RealDisk};
+use tracing::warn;
 
 use super::{BrokerConfig, FlushDiskType};
 
@@ -19,6 +23,32 @@ pub fn load(file: &str, content: &[u8]) -> Result<Loaded<BrokerConfig>, ConfigEr
         }
     }
     Ok(loaded)
+}
+
+/// Reads and checks the file of one member. `namesrv_addr` is the command line's and counts where the file says
+/// nothing. An error is text for the operator, a line per mistake; warnings are logged.
+pub fn load_file(path: &Path, namesrv_addr: Option<&str>) -> Result<BrokerConfig, String> {
+    let content = RealDisk::new().read(path).map_err(|error| error.to_string())?;
+    let file = path.display().to_string();
+    let mut loaded = load(&file, &content).map_err(|errors| errors.to_string())?;
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    if let (Some(addresses), false) = (namesrv_addr, loaded.is_given("namesrvAddr")) {
+        loaded.config.namesrv_addr = addresses.to_owned();
+    }
+    loaded.config.validate().map_err(|error| format!("{file}: {error}"))?;
+    Ok(loaded.config)
+}
+
+/// The configuration of a broker that was started without a file.
+pub fn load_defaults(namesrv_addr: Option<&str>) -> Result<BrokerConfig, String> {
+    let mut config = BrokerConfig::default();
+    if let Some(addresses) = namesrv_addr {
+        config.namesrv_addr = addresses.to_owned();
+    }
+    config.validate().map_err(|error| error.to_string())?;
+    Ok(config)
 }
 
 #[cfg(test)]

@@ -8,5 +8,8 @@ mod validate;
 
 pub use broker_config::{BrokerConfig, BrokerRole, FlushDiskType, MetricsExporterType};
 pub use derived::RaftPeer;
-pub use load::load;
+pub use load::{load, load_defaults, load_file};
 pub use validate::InvalidConfig;
+
+#[cfg(test)]
+mod conf_files;
