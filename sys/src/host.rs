@@ -22,3 +22,10 @@ pub fn outward_ipv4() -> Ipv4Addr {
         _ => Ipv4Addr::LOCALHOST,
     }
 }
+
+/// The machine's memory.
+pub fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    // The kernel's fields are `unsigned long`, whose width is the platform's.
+    u64::from(info.mem_unit) * info.totalram as u64
+}
