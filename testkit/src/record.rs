@@ -1,0 +1,61 @@
+//! The records of a commitlog as their documents describe them (docs/on-disk-format.md), read without any product code.
+
+/// Magic of a message record (RocketMQ's V1).
+pub const MESSAGE: u32 = 0xDAA3_20A7;
+/// Closes a segment.
+pub const BLANK: u32 = 0xCBD4_3194;
+
+/// What every record begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHead {
+    pub size: u32,
+    pub magic: u32,
+}
+
+impl RecordHead {
+    /// `None` at the end of the written part, where zeroes begin.
+    pub fn read(bytes: &[u8]) -> Option<RecordHead> {
+        let head = RecordHead { size: u32_at(bytes, 0)?, magic: u32_at(bytes, 4)? };
+        (head.size >= 8 && head.size <= i32::MAX as u32).then_some(head)
+    }
+}
+
+/// The fields of a message record that place it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub topic: String,
+    pub queue_id: u32,
+    pub queue_offset: u64,
+    pub physical_offset: u64,
+    pub body: Vec<u8>,
+}
+
+impl Message {
+    /// Reads one whole record; `None` if it is shorter than it says.
+    pub fn read(bytes: &[u8]) -> Option<Message> {
+        let flags = u32_at(bytes, 36)?;
+        let born_host = if flags & 16 == 0 { 8 } else { 20 };
+        let store_host = if flags & 32 == 0 { 8 } else { 20 };
+        let body_at = 48 + born_host + 8 + store_host + 4 + 8;
+        let body_length = u32_at(bytes, body_at)? as usize;
+        let body = bytes.get(body_at + 4..body_at + 4 + body_length)?;
+        let topic_at = body_at + 4 + body_length;
+        let topic_length = usize::from(*bytes.get(topic_at)?);
+        let topic = bytes.get(topic_at + 1..topic_at + 1 + topic_length)?;
+        Some(Message {
+            topic: String::from_utf8_lossy(topic).into_owned(),
+            queue_id: u32_at(bytes, 12)?,
+            queue_offset: u64_at(bytes, 20)?,
+            physical_offset: u64_at(bytes, 28)?,
+            body: body.to_vec(),
+        })
+    }
+}
+
+pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
+}
+
+pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes)
+}
