@@ -92,7 +92,7 @@ impl Applier {
             entry.id,
             self.applied
         );
-        self.applied = Some(entry.id.clone());
+        self.applied = Some(entry.id);
         Ok(())
     }
 
@@ -103,7 +103,7 @@ impl Applier {
 
     /// The membership is needed at the next open, when the log before the applied point is not scanned.
     async fn apply_membership(&mut self, id: &LogId, membership: &Membership) -> io::Result<()> {
-        self.membership = StoredMembership::new(Some(id.clone()), membership.clone());
+        self.membership = StoredMembership::new(Some(id), membership.clone());
         let stored = Some((frame_id(id), membership::encode(membership)));
         self.store.durable.update_on(&*self.store.spawn, move |state| state.membership = stored).await
     }
@@ -124,7 +124,7 @@ impl Applier {
 
     /// The tables as they are now, ready to be written.
     fn builder(&mut self) -> Builder {
-        let last = self.applied.clone();
+        let last = self.applied;
         let membership = self.membership.clone();
         let tables = self.machine().snapshot();
         Builder { last, membership, tables: Some(tables), store: self.store.clone() }
@@ -151,7 +151,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        Ok((self.applied.clone(), self.membership.clone()))
+        Ok((self.applied, self.membership.clone()))
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
@@ -182,9 +182,9 @@ impl RaftStateMachine<TypeConfig> for Applier {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, tables: Bytes) -> io::Result<()> {
-        let last = meta.last_log_id.clone().ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
+        let last = meta.last_log_id.ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
         self.machine().install(frame_id(&last), &tables).map_err(io::Error::other)?;
-        self.applied = Some(last.clone());
+        self.applied = Some(last);
         self.membership = meta.last_membership.clone();
         let snapshot = stored(&last, &self.membership, tables);
         let membership = snapshot.membership.clone().map(|(id, bytes)| (id, bytes.to_vec()));
@@ -259,7 +259,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let tables = self.tables.take().ok_or_else(|| io::Error::other("a builder builds one snapshot"))?;
         let tables = Bytes::from(tables.map_err(io::Error::other)?);
-        let last = self.last.clone().ok_or_else(|| io::Error::other("nothing is applied yet"))?;
+        let last = self.last.ok_or_else(|| io::Error::other("nothing is applied yet"))?;
         self.store.save(stored(&last, &self.membership, tables.clone())).await?;
         let meta = SnapshotMeta { last_log_id: Some(last), last_membership: self.membership.clone() };
         Ok(RaftSnapshot { meta, snapshot: tables })

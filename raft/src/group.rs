@@ -229,12 +229,7 @@ impl RaftGroup {
             return;
         }
         self.hand_over().await;
-        let snapshot = self.raft.with_state_machine(|applier| Box::pin(applier.close())).await;
-        match snapshot {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "snapshot at close"),
-            Err(error) => tracing::error!(%error, "snapshot at close"),
-        }
+        self.close_tables().await;
         self.stop_serving();
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "raft core at close");
@@ -265,6 +260,18 @@ impl RaftGroup {
         }
     }
 
+    async fn close_tables(&self) {
+        // Before the first entry there is nothing to keep, and perhaps no running core to ask.
+        if self.raft.metrics().borrow_watched().last_applied.is_none() {
+            return;
+        }
+        match self.raft.with_state_machine(|applier| Box::pin(applier.close())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "snapshot at close"),
+            Err(error) => tracing::error!(%error, "snapshot at close"),
+        }
+    }
+
     fn stop_serving(&self) {
         self.registration.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.server.stopping.send_replace(true);
@@ -272,11 +279,8 @@ impl RaftGroup {
 
     async fn close_store(&self) {
         let (done, closed) = oneshot::channel();
-        let (writer, queues) = (Arc::clone(&self.writer), Arc::clone(&self.queues));
+        let writer = Arc::clone(&self.writer);
         let close = move || {
-            if let Err(error) = queues.persist() {
-                tracing::error!(%error, "consume queues at close");
-            }
             let writer = writer.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(Err(error)) = writer.map(|writer| writer.close()) {
                 tracing::error!(%error, "commitlog at close");

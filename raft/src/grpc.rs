@@ -13,7 +13,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::transport::{Acceptor, LINK_QUEUE_MESSAGES, Link, LinkError, Listening, Message, Transport};
+use crate::transport::{Acceptor, Incoming, LINK_QUEUE_MESSAGES, Link, LinkError, Listening, Message, Transport};
 use crate::wire::PeerMessage;
 use crate::wire::raft_peer_client::RaftPeerClient;
 use crate::wire::raft_peer_server::{RaftPeer, RaftPeerServer};
@@ -107,15 +107,11 @@ async fn connect(uri: String) -> Result<Link, LinkError> {
     let (outgoing, queue) = mpsc::channel::<Message>(LINK_QUEUE_MESSAGES);
     let response = client.link(ReceiverStream::new(queue).map(|message| message.0)).await;
     let incoming = response.map_err(|status| broken(&status))?.into_inner();
-    // The connection must live as long as its only stream.
-    let incoming = messages(incoming).inspect(move |_| {
-        let _ = &client;
-    });
-    Ok(Link { outgoing, incoming: incoming.boxed() })
+    Ok(Link { outgoing, incoming: messages(incoming) })
 }
 
-fn messages(incoming: Streaming<PeerMessage>) -> BoxStream<'static, Result<Message, LinkError>> {
-    incoming.map(|message| message.map(Message).map_err(|status| LinkError(causes(&status)))).boxed()
+fn messages(incoming: Streaming<PeerMessage>) -> Incoming {
+    Box::pin(incoming.map(|message| message.map(Message).map_err(|status| LinkError(causes(&status)))))
 }
 
 /// An error and what caused it, on one line: tonic's own text often is "transport error".

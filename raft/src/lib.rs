@@ -18,6 +18,8 @@ mod hard_state;
 mod listeners;
 mod log_reader;
 mod log_storage;
+#[cfg(test)]
+mod log_storage_tests;
 mod membership;
 mod network;
 mod proposal;
@@ -40,4 +42,4 @@ pub use listeners::RaftListeners;
 pub use proposal::{Committed, Proposal, ProposalDone};
 pub use role::{MemberStatus, Role, RoleKind, Status};
 pub use state_machine::{AppliedEntry, OpenedStore, StateMachine};
-pub use transport::{Acceptor, LINK_QUEUE_MESSAGES, Link, LinkError, Listening, Message, Transport};
+pub use transport::{Acceptor, Incoming, LINK_QUEUE_MESSAGES, Link, LinkError, Listening, Message, Transport};

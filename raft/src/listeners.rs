@@ -104,7 +104,7 @@ async fn route(groups: Groups, mut link: Link) {
         Some(server) => server.serve(hello, link).await,
         None => {
             let reason = format!("no group {} is served at this address", hello.group);
-            refuse(&link, Refusal { reason, replaced: false }).await;
+            refuse(&link.outgoing, Refusal { reason, replaced: false }).await;
         }
     }
 }

@@ -100,7 +100,7 @@ impl RaftLogReader<TypeConfig> for LogReader {
     /// The first entry of each leader within the range, and the range's ends; from memory.
     async fn get_key_log_ids(&mut self, range: RangeInclusive<LogId>) -> io::Result<Vec<LogId>> {
         let (start, end) = range.into_inner();
-        let mut ids = vec![start.clone()];
+        let mut ids = vec![start];
         let firsts = self.entries.first_ids_per_leader().into_iter().map(log_id);
         ids.extend(firsts.filter(|id| id.index > start.index && id.index < end.index));
         if end.index > start.index {

@@ -101,7 +101,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
         let purged = self.reader.durable.purged().map(log_id);
         let last = self.reader.entries.last().map(log_id);
-        Ok(LogState { last_log_id: last.max(purged.clone()), last_purged_log_id: purged })
+        Ok(LogState { last_log_id: last.max(purged), last_purged_log_id: purged })
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
@@ -120,7 +120,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        Ok(self.committed.clone())
+        Ok(self.committed)
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>

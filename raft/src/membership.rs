@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
-use crate::type_config::{LogId, Membership};
+use crate::type_config::Membership;
 use crate::wire;
 
 /// A member as the membership in the log knows it.
@@ -60,13 +60,6 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Membership, DecodeError> {
         nodes.insert(member.node, BrokerNode { incarnation, address: member.address, slot });
     }
     Membership::new(configs, nodes).map_err(|error| DecodeError::Invalid(error.to_string()))
-}
-
-/// A membership and the entry that set it; `None` before the first one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AppliedMembership {
-    pub(crate) id: Option<LogId>,
-    pub(crate) membership: Membership,
 }
 
 #[cfg(test)]

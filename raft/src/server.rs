@@ -73,7 +73,7 @@ impl PeerServer {
             Verdict::Welcome => {}
             Verdict::Join => self.join().await?,
             Verdict::Refuse(refusal) => {
-                refuse(&link, refusal).await;
+                refuse(&link.outgoing, refusal).await;
                 return Ok(());
             }
         }
@@ -99,7 +99,6 @@ impl PeerServer {
     async fn join(&self) -> Result<(), ServeError> {
         let joined = self.identity.durable.update_on(&*self.spawn, |state| state.joined = true).await;
         joined.map_err(|error| ServeError::Raft(error.to_string()))?;
-        self.joined.notify_waiters();
         self.joined.notify_one();
         Ok(())
     }
@@ -187,10 +186,10 @@ async fn answer(outgoing: &mpsc::Sender<Message>, id: u64, body: Body) -> Result
 }
 
 /// Says no, on both sides' logs.
-pub(crate) async fn refuse(link: &Link, refusal: Refusal) {
+pub(crate) async fn refuse(outgoing: &mpsc::Sender<Message>, refusal: Refusal) {
     tracing::warn!(reason = refusal.reason, "refused a member");
     // The other end may be gone already.
-    let _ = answer(&link.outgoing, 0, Body::Refusal(refusal)).await;
+    let _ = answer(outgoing, 0, Body::Refusal(refusal)).await;
 }
 
 async fn serve_request(raft: &Raft, body: Body) -> Result<Body, ServeError> {
@@ -198,9 +197,9 @@ async fn serve_request(raft: &Raft, body: Body) -> Result<Body, ServeError> {
     match body {
         Body::Append(request) => {
             let request = append_request(request)?;
-            let (previous, last) = (request.prev_log_id.clone(), request.entries.last().map(|entry| entry.id.clone()));
+            let (previous, last) = (request.prev_log_id, request.entries.last().map(|entry| entry.id));
             let response = raft.append_entries(request).await.map_err(|error| fatal(&error))?;
-            let last = last.or_else(|| previous.clone());
+            let last = last.or(previous);
             let result = response.into_stream_result(previous, last);
             Ok(Body::Appended(wire::AppendResponse::from_raft(&result)))
         }

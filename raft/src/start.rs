@@ -280,9 +280,9 @@ async fn take_snapshots(
 ) {
     let mut last = (Instant::now(), queues.dispatched().0);
     loop {
-        let pause = tokio::time::timeout(SNAPSHOT_CHECK, stopping.wait_for(|stopping| *stopping)).await;
-        if pause.is_ok() {
-            return;
+        tokio::select! {
+            () = tokio::time::sleep(SNAPSHOT_CHECK) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
         }
         let (age, bytes) = (last.0.elapsed(), queues.dispatched().0.saturating_sub(last.1));
         let due = bytes >= schedule.log_bytes || (bytes > 0 && age >= schedule.interval);

@@ -2,10 +2,11 @@
 //! own.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::Stream;
 use tokio::sync::mpsc;
 
 use crate::wire::PeerMessage;
@@ -17,6 +18,9 @@ pub struct Message(pub(crate) PeerMessage);
 /// Messages that a link holds on their way out before its sender has to wait.
 pub const LINK_QUEUE_MESSAGES: usize = 128;
 
+/// What the other end sends.
+pub type Incoming = Pin<Box<dyn Stream<Item = Result<Message, LinkError>> + Send + Sync>>;
+
 /// One end of a stream between two members.
 ///
 /// What breaks if a transport cheats: messages that arrive out of order, twice or with gaps between them make a
@@ -25,7 +29,7 @@ pub struct Link {
     /// Dropping it ends the stream at the other end.
     pub outgoing: mpsc::Sender<Message>,
     /// Ends when the other end or the connection does.
-    pub incoming: BoxStream<'static, Result<Message, LinkError>>,
+    pub incoming: Incoming,
 }
 
 /// Why a link broke.

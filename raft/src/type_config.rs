@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use openraft::RaftTypeConfig;
 use openraft::entry::{RaftEntry, RaftPayload};
 use openraft::impls::leader_id_adv::LeaderId;
 use openraft::raft::responder::Responder;
@@ -10,17 +11,31 @@ use raftmq_store::{Appended, Frame, FrameId, FrameKind, ProposalRecord};
 
 use crate::membership::{self, BrokerNode};
 
-openraft::declare_raft_types!(
-    /// The one type configuration of RaftMQ.
-    pub(crate) TypeConfig:
-        D            = Proposed,
-        R            = (),
-        NodeId       = u64,
-        Node         = BrokerNode,
-        Payload      = Payload,
-        Entry        = Entry,
-        Responder<T> = Completion<T>,
-);
+/// The one type configuration of RaftMQ. (openraft's macro for it does not take a responder.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TypeConfig;
+
+impl RaftTypeConfig for TypeConfig {
+    type D = Proposed;
+    type R = ();
+    type NodeId = u64;
+    type Node = BrokerNode;
+    type Term = u64;
+    type LeaderId = Leader;
+    type Vote = openraft::impls::Vote<Leader>;
+    type Payload = Payload;
+    type Entry = Entry;
+    type AsyncRuntime = openraft::TokioRuntime;
+    type Responder<T>
+        = Completion<T>
+    where
+        T: Send + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: Send + 'static;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
 
 pub(crate) type Leader = LeaderId<u64, u64>;
 pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;

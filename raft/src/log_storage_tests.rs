@@ -1,0 +1,160 @@
+//! openraft's own suite for log storages and state machines, on the real store, and what the suite cannot know.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use openraft::StorageError;
+use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::TypeConfigExt;
+use raftmq_store::{FlushMode, FrameId, RaftStore, StoreConfig};
+use raftmq_sys::{RealSpawn, Seams};
+use tempfile::TempDir;
+
+use crate::applier::{AppliedStore, Applier};
+use crate::durable::Durable;
+use crate::hard_state::{HardState, HardStateFile};
+use crate::log_storage::LogStorage;
+use crate::snapshot::SnapshotFile;
+use crate::state_machine::{AppliedEntry, StateMachine};
+use crate::type_config::{Entry, Leader, LogId, Payload, TypeConfig, Vote};
+
+/// Holds nothing: the suite's entries carry no records.
+struct NoTables;
+
+impl StateMachine for NoTables {
+    fn applied(&self) -> Option<FrameId> {
+        None
+    }
+
+    fn apply(&mut self, _entry: &AppliedEntry<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn apply_done(&mut self) {}
+
+    fn snapshot(&mut self) -> Result<Vec<u8>, String> {
+        Ok(b"tables".to_vec())
+    }
+
+    fn install(&mut self, _applied: FrameId, snapshot: &[u8]) -> Result<(), String> {
+        if snapshot == b"tables" { Ok(()) } else { Err("other tables".to_owned()) }
+    }
+}
+
+fn config(root: &Path) -> StoreConfig {
+    StoreConfig {
+        segment_bytes: 256 << 10,
+        queue_file_bytes: 20 * 1000,
+        max_message_bytes: 16 << 10,
+        flush: FlushMode::Sync,
+        zero_ahead_bytes: 0,
+        ..StoreConfig::new(root)
+    }
+}
+
+fn open(root: &Path) -> (LogStorage, Applier) {
+    let seams = Seams::real();
+    let store = RaftStore::open(config(root), seams.clone()).unwrap();
+    let state = HardState {
+        incarnation: 1,
+        node: 0,
+        slot: 0,
+        cluster: "c".to_owned(),
+        group: "g".to_owned(),
+        joined: true,
+        vote: None,
+        purged: None,
+        membership: None,
+    };
+    let file = match HardStateFile::open(&*seams.disk, root).unwrap() {
+        Some(file) => file,
+        None => HardStateFile::create(&*seams.disk, root, state).unwrap(),
+    };
+    let durable = Arc::new(Durable::new(file));
+    let flusher = Arc::new(store.flusher);
+    let writer = Arc::new(Mutex::new(Some(store.writer)));
+    let storage = LogStorage::new(
+        writer,
+        Arc::clone(&store.entries),
+        Arc::clone(&flusher),
+        Arc::clone(&durable),
+        Arc::new(RealSpawn),
+    );
+    let applied = AppliedStore {
+        entries: store.entries,
+        queues: store.queues,
+        flusher,
+        durable,
+        snapshots: SnapshotFile::new(Arc::clone(&seams.disk), root).unwrap(),
+        spawn: Arc::new(RealSpawn),
+    };
+    (storage, Applier::open(Box::new(NoTables), applied).unwrap())
+}
+
+struct Builder;
+
+impl StoreBuilder<TypeConfig, LogStorage, Applier, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, LogStorage, Applier), StorageError<TypeConfig>> {
+        let directory = tempfile::tempdir().unwrap();
+        let (storage, applier) = open(directory.path());
+        Ok((directory, storage, applier))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openrafts_own_suite_passes() {
+    Suite::test_all(Builder).await.unwrap();
+}
+
+fn id(term: u64, index: u64) -> LogId {
+    LogId::new(Leader { term, node_id: 0 }, index)
+}
+
+fn blank(term: u64, index: u64) -> Entry {
+    Entry { id: id(term, index), payload: Payload::Blank }
+}
+
+async fn append(storage: &mut LogStorage, entries: Vec<Entry>) -> io::Result<()> {
+    let (done, flushed) = TypeConfig::oneshot();
+    storage.append(entries, IOFlushed::signal(done)).await?;
+    flushed.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_vote_and_purge_point_are_found_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let vote = Vote { leader_id: Leader { term: 2, node_id: 1 }, committed: true };
+    {
+        let (mut storage, _applier) = open(directory.path());
+        append(&mut storage, (0..5).map(|index| blank(1, index)).collect()).await.unwrap();
+        storage.save_vote(&vote).await.unwrap();
+        storage.truncate_after(Some(id(1, 3))).await.unwrap();
+        append(&mut storage, vec![blank(2, 4)]).await.unwrap();
+        storage.purge(id(1, 1)).await.unwrap();
+    }
+    let (mut storage, _applier) = reopen(directory.path()).await;
+    let state = storage.get_log_state().await.unwrap();
+    assert_eq!(state.last_log_id, Some(id(2, 4)));
+    assert_eq!(state.last_purged_log_id, Some(id(1, 1)));
+    let mut reader = storage.get_log_reader().await;
+    assert_eq!(openraft::RaftLogReader::read_vote(&mut reader).await.unwrap(), Some(vote));
+    let entries = openraft::RaftLogReader::try_get_log_entries(&mut reader, 0..100).await.unwrap();
+    let ids: Vec<LogId> = entries.into_iter().map(|entry| entry.id).collect();
+    assert_eq!(ids, [id(1, 2), id(1, 3), id(2, 4)]);
+}
+
+/// The worker threads of a dropped store end soon, but not at once, and hold its lock until then.
+async fn reopen(root: &Path) -> (LogStorage, Applier) {
+    for _ in 0..1000 {
+        match RaftStore::open(config(root), Seams::real()) {
+            Ok(store) => {
+                drop(store);
+                break;
+            }
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+        }
+    }
+    open(root)
+}

@@ -1,0 +1,245 @@
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use raftmq_raft::{
+    ForwardHandler, ForwardReply, Peer, RaftConfig, RaftEnvironment, RaftGroup, RaftListeners, Role, RoleKind,
+    StartError, Timers,
+};
+use raftmq_store::{FlushMode, StoreConfig};
+use raftmq_sys::Seams;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::tables::{SharedTables, Tables, ToyMachine};
+
+/// For anything that must happen: the machine may be very busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Answers with its own slot and the request.
+struct Echo(u16);
+
+impl ForwardHandler for Echo {
+    fn handle(&self, from_slot: u16, payload: Bytes, reply: ForwardReply) {
+        if payload.as_ref() != b"silence" {
+            reply(Bytes::from(format!("{} for {from_slot}: {}", self.0, String::from_utf8_lossy(&payload))));
+        }
+    }
+}
+
+/// A running member.
+pub(crate) struct Member {
+    runtime: Runtime,
+    pub(crate) group: RaftGroup,
+    pub(crate) tables: SharedTables,
+}
+
+impl Member {
+    pub(crate) fn role(&self) -> Role {
+        self.group.role().borrow().clone()
+    }
+
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        self.tables.lock().unwrap().numbers.clone()
+    }
+
+    /// As a crash: the tasks are dropped where they are.
+    pub(crate) fn kill(self) {
+        self.runtime.shutdown_background();
+    }
+
+    pub(crate) async fn shutdown(self) {
+        self.group.shutdown().await;
+        self.runtime.shutdown_background();
+    }
+}
+
+/// The members of one group; slots that are not running are `None`.
+pub(crate) struct Cluster {
+    root: TempDir,
+    pub(crate) cluster: String,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) members: Vec<Option<Member>>,
+    pub(crate) flush: FlushMode,
+}
+
+impl Cluster {
+    /// Nobody runs yet.
+    pub(crate) fn new(size: u16) -> Cluster {
+        let held: Vec<TcpListener> = (0..size).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+        let peers = held.iter().zip(0..).map(|(listener, slot)| Peer { slot, address: address(listener) });
+        Cluster {
+            root: tempfile::tempdir().unwrap(),
+            cluster: "test".to_owned(),
+            peers: peers.collect(),
+            members: (0..size).map(|_| None).collect(),
+            flush: FlushMode::Sync,
+        }
+    }
+
+    pub(crate) async fn started(size: u16) -> Cluster {
+        let mut cluster = Cluster::new(size);
+        for slot in 0..size {
+            cluster.start(slot).await;
+        }
+        cluster.ready_leader().await;
+        cluster
+    }
+
+    pub(crate) fn directory(&self, slot: u16) -> PathBuf {
+        self.root.path().join(format!("n{slot}"))
+    }
+
+    pub(crate) fn config(&self, slot: u16) -> RaftConfig {
+        let store = StoreConfig {
+            segment_bytes: 1 << 20,
+            queue_file_bytes: 20 * 1000,
+            max_message_bytes: 64 << 10,
+            flush: self.flush,
+            zero_ahead_bytes: 0,
+            ..StoreConfig::new(self.directory(slot))
+        };
+        let mut config = RaftConfig::new(&self.cluster, "g", slot, self.peers.clone(), store);
+        config.timers = Timers {
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(500),
+            election_max: Duration::from_millis(800),
+        };
+        config
+    }
+
+    pub(crate) async fn start(&mut self, slot: u16) {
+        let config = self.config(slot);
+        self.start_with(config).await;
+    }
+
+    /// A killed member's threads and sockets take a moment to go, so locked and in use are tried again.
+    pub(crate) async fn start_with(&mut self, config: RaftConfig) {
+        let slot = config.self_slot;
+        let begun = Instant::now();
+        let member = loop {
+            match start(config.clone()).await {
+                Ok(member) => break member,
+                Err(error) => {
+                    assert!(begun.elapsed() < PATIENCE, "n{slot} does not start: {error:?}");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        };
+        self.members[usize::from(slot)] = Some(member);
+    }
+
+    pub(crate) fn member(&self, slot: u16) -> &Member {
+        self.members[usize::from(slot)].as_ref().expect("the member runs")
+    }
+
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().flatten()
+    }
+
+    pub(crate) fn take(&mut self, slot: u16) -> Member {
+        self.members[usize::from(slot)].take().expect("the member runs")
+    }
+
+    /// The slot of a leader that takes proposals.
+    pub(crate) async fn ready_leader(&self) -> u16 {
+        let mut leader = 0;
+        eventually("a leader is ready", || {
+            let ready = self.running().map(Member::role).find(Role::is_ready_leader);
+            ready.and_then(|role| role.leader_slot).inspect(|slot| leader = *slot).is_some()
+        })
+        .await;
+        leader
+    }
+
+    /// All running members have applied the same, and as much as the furthest.
+    pub(crate) async fn converged(&self) -> Vec<u64> {
+        eventually("the members have applied the same", || {
+            let applied: Vec<_> = self.running().map(|member| member.group.status().applied_index).collect();
+            let last: Vec<_> = self.running().map(|member| member.group.status().last_index).collect();
+            applied.iter().all(|index| *index == applied[0]) && applied == last
+        })
+        .await;
+        let mut tables = self.running().map(Member::numbers);
+        let first = tables.next().expect("a member runs");
+        for other in tables {
+            assert_eq!(first, other);
+        }
+        first
+    }
+
+    /// The committed part of the commitlogs is equal, byte for byte.
+    pub(crate) fn assert_equal_logs(&self) {
+        let logs: Vec<_> = self.running().map(|member| member.group.commit_log()).collect();
+        let end = logs.iter().map(|log| log.end().0).min().expect("a member runs");
+        let mut at = 0;
+        while at < end {
+            let segment_end = (at / (1 << 20) + 1) * (1 << 20);
+            let length = (end.min(segment_end) - at) as u32;
+            let position = raftmq_model::offset::PhysicalOffset(at);
+            let first = logs[0].slice(position, length).unwrap();
+            for other in &logs[1..] {
+                assert!(first == other.slice(position, length).unwrap(), "the logs differ between {at} and {end}");
+            }
+            at += u64::from(length);
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // A runtime must not be dropped inside another one.
+        self.members.drain(..).flatten().for_each(Member::kill);
+    }
+}
+
+async fn start(config: RaftConfig) -> Result<Member, StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name(format!("raft-n{}", config.self_slot))
+        .enable_all()
+        .build()
+        .unwrap();
+    let environment =
+        RaftEnvironment { seams: Seams::real(), runtime: runtime.handle().clone(), listeners: RaftListeners::grpc() };
+    let tables = SharedTables::default();
+    let machine_tables = Arc::clone(&tables);
+    let slot = config.self_slot;
+    let started = RaftGroup::start(
+        config,
+        environment,
+        move |store| {
+            *machine_tables.lock().unwrap() = Tables::default();
+            Ok(Box::new(ToyMachine { tables: machine_tables, queues: Arc::clone(&store.queues) }))
+        },
+        Arc::new(Echo(slot)),
+    )
+    .await;
+    match started {
+        Ok(group) => Ok(Member { runtime, group, tables }),
+        Err(error) => {
+            runtime.shutdown_background();
+            Err(error)
+        }
+    }
+}
+
+/// Waits for a condition; what must happen has [`PATIENCE`].
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) fn is_joining(member: &Member) -> bool {
+    member.role().kind == RoleKind::Joining
+}
+
+pub(crate) fn wipe(directory: &Path) {
+    std::fs::remove_dir_all(directory).unwrap();
+}
