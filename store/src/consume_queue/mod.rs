@@ -1,0 +1,16 @@
+//! Consume queues: per topic and queue, where each message lies. Derived from the log and rebuilt from it.
+
+mod applied;
+mod files;
+mod load;
+mod queue;
+mod queues;
+mod unit;
+
+pub use applied::AppliedPoint;
+pub(crate) use applied::read as read_applied;
+pub(crate) use load::{Cut, Survey, survey};
+pub use queue::{ConsumeQueue, DispatchError};
+pub use queues::ConsumeQueues;
+pub(crate) use queues::{Fingerprint, QueueSetup, queue_files};
+pub use unit::Unit;

@@ -1,0 +1,397 @@
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use raftmq_model::message_codec::StoredMessage;
+use raftmq_model::offset::{PhysicalOffset, QueueOffset};
+use raftmq_model::sys_flag;
+
+use super::applied::{self, AppliedPoint};
+use super::files::QueueFiles;
+use super::queue::{ConsumeQueue, DispatchError, Pushed};
+use super::unit::{UNIT_BYTES, Unit};
+use crate::commit_log::CommitLog;
+use crate::config::StoreConfig;
+use crate::folder::Folder;
+use crate::signal::Signal;
+
+/// Units only in memory at which the background is woken before its second is over.
+const WAKE_AT_UNITS: u64 = (1 << 20) / UNIT_BYTES as u64;
+/// Units only in memory at which a dispatch writes them itself: the background does not keep up.
+const UNWRITTEN_LIMIT_UNITS: u64 = (64 << 20) / UNIT_BYTES as u64;
+/// Applied points waiting for the log to be flushed; beyond it the newest replaces its predecessor.
+const POINTS_LIMIT: usize = 4096;
+
+type Table = HashMap<Arc<str>, HashMap<i32, Arc<ConsumeQueue>>>;
+
+/// Which queues exist: their number and the XOR of their names' hashes. Tells recovery that one was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    pub(crate) count: u64,
+    pub(crate) hash: u64,
+}
+
+impl Fingerprint {
+    pub(super) fn add(&mut self, topic: &str, queue_id: i32) {
+        self.count += 1;
+        self.hash ^= name_hash(topic, queue_id);
+    }
+}
+
+/// FNV-1a of topic and queue id; stable, because it is stored.
+fn name_hash(topic: &str, queue_id: i32) -> u64 {
+    let bytes = topic.bytes().chain(queue_id.to_be_bytes());
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3))
+}
+
+/// All consume queues of a store.
+///
+/// One caller dispatches, in log order; a background worker writes behind it; anybody reads.
+pub struct ConsumeQueues {
+    files: Arc<QueueFiles>,
+    log: Arc<CommitLog>,
+    table: RwLock<Table>,
+    next_number: AtomicU64,
+    dirty: Mutex<Vec<Arc<ConsumeQueue>>>,
+    unwritten_units: AtomicU64,
+    known: Mutex<Known>,
+    dispatched: AtomicU64,
+    applied_at_open: Option<AppliedPoint>,
+    points: Mutex<VecDeque<AppliedPoint>>,
+    pass: Mutex<Pass>,
+    stopped: AtomicBool,
+    wake: Arc<Signal>,
+    /// Raft: where the applied point is kept.
+    applied_path: Option<PathBuf>,
+}
+
+/// Queues that count in the fingerprint, and those whose first message is not below the durable point yet.
+#[derive(Default)]
+struct Known {
+    fingerprint: Fingerprint,
+    fresh: Vec<(u64, Arc<str>, i32)>,
+}
+
+/// State of the one write-behind pass at a time.
+#[derive(Default)]
+struct Pass {
+    number: u64,
+    unsynced: Vec<Arc<ConsumeQueue>>,
+    recent: Vec<Arc<ConsumeQueue>>,
+    failed: bool,
+    applied: Option<(AppliedPoint, Fingerprint)>,
+}
+
+/// How [`ConsumeQueues`] begin; made by recovery.
+pub(crate) struct QueueSetup {
+    pub(crate) files: Arc<QueueFiles>,
+    pub(crate) log: Arc<CommitLog>,
+    /// Raft: the durable applied point, clamped to the log.
+    pub(crate) applied: Option<AppliedPoint>,
+    pub(crate) applied_path: Option<PathBuf>,
+    pub(crate) wake: Arc<Signal>,
+    pub(crate) dispatched: u64,
+}
+
+/// The files under `<root>/consumequeue`.
+pub(crate) fn queue_files(folder: &Folder, config: &StoreConfig, log: &CommitLog) -> Arc<QueueFiles> {
+    let gauge = log.metrics.queue_files_open.clone();
+    let files = QueueFiles::new(Arc::clone(&folder.disk), folder.consume_queues(), config.queue_file_bytes, gauge);
+    Arc::new(files)
+}
+
+impl ConsumeQueues {
+    pub(crate) fn new(setup: QueueSetup) -> ConsumeQueues {
+        ConsumeQueues {
+            files: setup.files,
+            log: setup.log,
+            table: RwLock::default(),
+            next_number: AtomicU64::new(0),
+            dirty: Mutex::default(),
+            unwritten_units: AtomicU64::new(0),
+            known: Mutex::default(),
+            dispatched: AtomicU64::new(setup.dispatched),
+            applied_at_open: setup.applied,
+            points: Mutex::new(setup.applied.into_iter().collect()),
+            pass: Mutex::default(),
+            stopped: AtomicBool::new(false),
+            wake: setup.wake,
+            applied_path: setup.applied_path,
+        }
+    }
+
+    /// Enters a message into its queue. `false` if it is there already, or takes no place in a queue (prepared and
+    /// rolled back ones). Messages come in log order; one caller at a time.
+    pub fn dispatch(&self, message: &StoredMessage<'_>) -> Result<bool, DispatchError> {
+        if !sys_flag::takes_queue_offset(message.sys_flag) {
+            return Ok(false);
+        }
+        if self.unwritten_units.load(Ordering::Relaxed) >= UNWRITTEN_LIMIT_UNITS {
+            self.write_behind().map_err(DispatchError::Write)?;
+        }
+        let queue = match self.queue(message.topic, message.queue_id) {
+            Some(queue) => queue,
+            None => self.add(message.topic, message.queue_id),
+        };
+        match queue.push(message.queue_offset.0, Unit::of(message))? {
+            Pushed::Known => Ok(false),
+            Pushed::New { first, list } => {
+                if first {
+                    let fresh = (message.physical_offset.0, Arc::clone(queue.topic()), queue.queue_id());
+                    lock(&self.known).fresh.push(fresh);
+                }
+                if list {
+                    lock(&self.dirty).push(queue);
+                }
+                if self.unwritten_units.fetch_add(1, Ordering::Relaxed) + 1 == WAKE_AT_UNITS {
+                    self.wake.raise();
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// `None` until a message was dispatched to it.
+    pub fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.get(topic)?.get(&queue_id).cloned()
+    }
+
+    /// The offset that the next message of a queue gets.
+    pub(crate) fn next_offset(&self, topic: &str, queue_id: i32) -> u64 {
+        self.queue(topic, queue_id).map_or(0, |queue| queue.max_offset().0)
+    }
+
+    /// Topics that have queues, sorted, with the ids of their queues.
+    pub fn topics(&self) -> Vec<(Arc<str>, Vec<i32>)> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut topics: Vec<_> = table
+            .iter()
+            .map(|(topic, queues)| {
+                let mut ids: Vec<i32> = queues.keys().copied().collect();
+                ids.sort_unstable();
+                (Arc::clone(topic), ids)
+            })
+            .collect();
+        topics.sort();
+        topics
+    }
+
+    /// Every message below `end` has been dispatched; in Raft mode by applying entries up to `applied`.
+    pub fn set_dispatched(&self, end: PhysicalOffset, applied: Option<AppliedPoint>) {
+        self.dispatched.store(end.0, Ordering::Release);
+        if let Some(point) = applied {
+            let mut points = lock(&self.points);
+            if points.len() >= POINTS_LIMIT {
+                points.pop_back();
+            }
+            points.push_back(point);
+        }
+    }
+
+    /// Behind the last dispatched message: the end that consumers may see.
+    pub fn dispatched(&self) -> PhysicalOffset {
+        PhysicalOffset(self.dispatched.load(Ordering::Acquire))
+    }
+
+    /// Raft: up to where the queues were complete and durable when the store was opened, clamped to the recovered
+    /// log. Entries behind it have to be applied again.
+    pub fn applied(&self) -> Option<AppliedPoint> {
+        self.applied_at_open
+    }
+
+    /// Makes everything dispatched, as far as its messages are durable, durable in the queues too.
+    pub fn persist(&self) -> io::Result<()> {
+        self.persist_point().map(|_| ())
+    }
+
+    /// Removes a topic's queues and their files.
+    pub fn delete_topic(&self, topic: &str) -> io::Result<()> {
+        let mut pass = lock(&self.pass);
+        let removed = self.table.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
+        let Some(removed) = removed else { return Ok(()) };
+        let mut known = lock(&self.known);
+        for (queue_id, queue) in removed {
+            queue.mark_deleted();
+            let fresh = known.fresh.len();
+            known.fresh.retain(|(_, name, id)| **name != *topic || *id != queue_id);
+            if known.fresh.len() == fresh {
+                known.fingerprint.count -= 1;
+                known.fingerprint.hash ^= name_hash(topic, queue_id);
+            }
+        }
+        drop(known);
+        let directory = self.files.root.join(topic);
+        let result = match self.files.disk.exists(&directory) {
+            true => {
+                self.files.disk.remove_dir_all(&directory).and_then(|()| self.files.disk.sync_dir(&self.files.root))
+            }
+            false => Ok(()),
+        };
+        self.noted(&mut pass, result)
+    }
+
+    /// Adds a queue that was found on disk with units from `min` to `max`.
+    pub(super) fn add_loaded(&self, topic: &str, queue_id: i32, min: u64, max: u64, was_cut: bool) {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let queue = ConsumeQueue::new(Arc::from(topic), queue_id, number, Arc::clone(&self.files));
+        let queue = Arc::new(queue.loaded(min, max, if was_cut { max - 1 } else { max }));
+        lock(&self.known).fingerprint.add(topic, queue_id);
+        if was_cut {
+            lock(&self.pass).unsynced.push(Arc::clone(&queue));
+        }
+        self.insert(queue);
+    }
+
+    /// Which queues have messages below the durable point.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        lock(&self.known).fingerprint
+    }
+
+    /// Makes a queue that begins at `at`, if there is none: a topic that was deleted and created again goes on from
+    /// its old end. In memory only until its first message; to be called again after a restart.
+    pub fn begin_at(&self, topic: &str, queue_id: i32, at: QueueOffset) {
+        if self.queue(topic, queue_id).is_none() {
+            self.add(topic, queue_id).begin_at(at.0);
+        }
+    }
+
+    pub(super) fn files(&self) -> &Arc<QueueFiles> {
+        &self.files
+    }
+
+    fn add(&self, topic: &str, queue_id: i32) -> Arc<ConsumeQueue> {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let queue = ConsumeQueue::new(Arc::from(topic), queue_id, number, Arc::clone(&self.files));
+        self.insert(Arc::new(queue))
+    }
+
+    fn insert(&self, queue: Arc<ConsumeQueue>) -> Arc<ConsumeQueue> {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let queues = table.entry(Arc::clone(queue.topic())).or_default();
+        queues.insert(queue.queue_id(), Arc::clone(&queue));
+        queue
+    }
+
+    /// Writes all units that are only in memory, without making them durable.
+    pub(crate) fn write_behind(&self) -> io::Result<()> {
+        let mut pass = lock(&self.pass);
+        self.check(&pass)?;
+        let result = self.write_dirty(&mut pass);
+        self.noted(&mut pass, result)
+    }
+
+    /// Like [`write_behind`](ConsumeQueues::write_behind), but only if the wait for the next tick would be long.
+    pub(crate) fn write_if_many(&self) -> io::Result<()> {
+        if self.unwritten_units.load(Ordering::Relaxed) >= WAKE_AT_UNITS { self.write_behind() } else { Ok(()) }
+    }
+
+    /// Number of queues that the next [`persist_point`](ConsumeQueues::persist_point) has to fsync.
+    pub(crate) fn unsynced(&self) -> usize {
+        lock(&self.pass).unsynced.len() + lock(&self.dirty).len()
+    }
+
+    /// Writes and fsyncs the queues. Returns the position up to which they are durable, and which queues there are.
+    pub(crate) fn persist_point(&self) -> io::Result<(u64, Fingerprint)> {
+        let mut pass = lock(&self.pass);
+        self.check(&pass)?;
+        let flushed = self.log.flushed();
+        let durable = self.dispatched().min(flushed).0;
+        let point = self.newest_point(flushed);
+        let result = self.write_dirty(&mut pass).and_then(|()| self.sync_written(&mut pass));
+        self.noted(&mut pass, result)?;
+        let below = if self.applied_path.is_some() { point.map_or(0, |point| point.end.0) } else { durable };
+        let fingerprint = self.fingerprint_below(below);
+        if let Some((path, point)) = self.applied_path.as_ref().zip(point)
+            && pass.applied != Some((point, fingerprint))
+        {
+            let result = self.files.disk.replace(path, &applied::encode(&point, &fingerprint));
+            self.noted(&mut pass, result)?;
+            pass.applied = Some((point, fingerprint));
+        }
+        Ok((durable, fingerprint))
+    }
+
+    /// No write happens after this returns.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        drop(lock(&self.pass));
+    }
+
+    fn check(&self, pass: &Pass) -> io::Result<()> {
+        if pass.failed || self.stopped.load(Ordering::Acquire) {
+            return Err(io::Error::other("consume queues are closed or failed before"));
+        }
+        Ok(())
+    }
+
+    /// After a failed write or fsync what the files hold is unknown, so the point they are complete to must never
+    /// rise again in this process.
+    fn noted<T>(&self, pass: &mut Pass, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            pass.failed = true;
+            self.log.poison(&self.files.root, error);
+        }
+        result
+    }
+
+    fn write_dirty(&self, pass: &mut Pass) -> io::Result<()> {
+        let dirty = std::mem::take(&mut *lock(&self.dirty));
+        pass.number += 1;
+        for queue in &dirty {
+            let bytes = queue.write(pass.number)?;
+            self.unwritten_units.fetch_sub(bytes / UNIT_BYTES as u64, Ordering::Relaxed);
+            self.log.metrics.queue_written_bytes.add(bytes);
+        }
+        let unwritten = self.unwritten_units.load(Ordering::Relaxed) * UNIT_BYTES as u64;
+        self.log.metrics.queue_unwritten_bytes.set(unwritten as i64);
+        for queue in std::mem::replace(&mut pass.recent, dirty.clone()) {
+            queue.rest(pass.number);
+        }
+        pass.unsynced.extend(dirty);
+        Ok(())
+    }
+
+    fn sync_written(&self, pass: &mut Pass) -> io::Result<()> {
+        // A queue may be listed once per write; syncing it again finds nothing to do in the kernel.
+        pass.unsynced.sort_by_key(|queue| Arc::as_ptr(queue) as usize);
+        pass.unsynced.dedup_by(|left, right| Arc::ptr_eq(left, right));
+        for queue in std::mem::take(&mut pass.unsynced) {
+            queue.sync()?;
+        }
+        self.files.sync_names()
+    }
+
+    /// The newest applied point whose entry is durable in the log (trap T4 of the Raft notes: never ahead of it).
+    fn newest_point(&self, flushed: PhysicalOffset) -> Option<AppliedPoint> {
+        let mut points = lock(&self.points);
+        let mut newest = None;
+        while let Some(point) = points.front().filter(|point| point.end <= flushed).copied() {
+            newest = Some(point);
+            points.pop_front();
+        }
+        if let Some(point) = newest {
+            // It stays a candidate until a newer one is durable.
+            points.push_front(point);
+        }
+        newest
+    }
+
+    fn fingerprint_below(&self, position: u64) -> Fingerprint {
+        let mut known = lock(&self.known);
+        let known = &mut *known;
+        known.fresh.retain(|(first, topic, queue_id)| {
+            if *first < position {
+                known.fingerprint.add(topic, *queue_id);
+            }
+            *first >= position
+        });
+        known.fingerprint
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
