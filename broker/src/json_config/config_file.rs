@@ -10,11 +10,13 @@ use super::JsonConfigError;
 pub(super) struct ConfigFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    /// The file itself may become the backup. One that did not parse must not take the place of a good backup.
+    is_good: bool,
 }
 
 impl ConfigFile {
     pub(super) fn new(disk: Arc<dyn Disk>, path: PathBuf) -> ConfigFile {
-        ConfigFile { disk, path }
+        ConfigFile { disk, path, is_good: false }
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -25,49 +27,61 @@ impl ConfigFile {
 
     /// The parsed content of the file, or of its `.bak` if the file is missing, empty or does not parse; `None` if
     /// neither has anything in it.
-    pub(super) fn read<T>(&self, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<Option<T>, JsonConfigError> {
-        let mut reason = None;
-        for path in [self.path.clone(), self.beside(".bak")] {
-            let content = match self.disk.read(&path) {
-                Ok(content) => content,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(JsonConfigError::Read { path, source }),
-            };
-            if content.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            match parse(&content) {
-                Ok(parsed) => {
-                    if path != self.path {
-                        tracing::warn!(path = %path.display(), "configuration read from the backup");
-                    }
-                    return Ok(Some(parsed));
-                }
-                Err(error) => {
-                    reason.get_or_insert(error);
-                }
-            }
+    pub(super) fn read<T>(&mut self, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<Option<T>, JsonConfigError> {
+        let main = self.read_one(&self.path, &parse)?;
+        if let Some(Ok(parsed)) = main {
+            self.is_good = true;
+            return Ok(Some(parsed));
         }
-        match reason {
-            Some(reason) => Err(JsonConfigError::Unusable { path: self.path.clone(), reason }),
-            None => Ok(None),
+        let backup = self.beside(".bak");
+        match self.read_one(&backup, &parse)? {
+            Some(Ok(parsed)) => {
+                tracing::warn!(path = %backup.display(), "configuration read from the backup");
+                Ok(Some(parsed))
+            }
+            Some(Err(reason)) => Err(self.unusable(main.and_then(Result::err).unwrap_or(reason))),
+            None => match main {
+                Some(Err(reason)) => Err(self.unusable(reason)),
+                _ => Ok(None),
+            },
         }
     }
 
-    /// Replaces the content; the old one becomes `.bak`. After a crash at any point `read` finds one of the two.
-    pub(super) fn write(&self, content: &[u8]) -> Result<(), JsonConfigError> {
-        let failed = |source| JsonConfigError::Write { path: self.path.clone(), source };
-        let temporary = self.beside(".tmp");
-        self.write_through(&temporary, content).map_err(failed)?;
-        if self.disk.exists(&self.path) {
-            let old = self.disk.read(&self.path).map_err(failed)?;
-            // An empty or torn file is no backup.
-            if !old.is_empty() {
-                self.write_through(&self.beside(".bak"), &old).map_err(failed)?;
-            }
+    /// `None` if there is no such file or nothing in it.
+    fn read_one<T>(
+        &self,
+        path: &Path,
+        parse: impl Fn(&[u8]) -> Result<T, String>,
+    ) -> Result<Option<Result<T, String>>, JsonConfigError> {
+        match self.disk.read(path) {
+            Ok(content) if content.iter().all(u8::is_ascii_whitespace) => Ok(None),
+            Ok(content) => Ok(Some(parse(&content))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(JsonConfigError::Read { path: path.to_owned(), source }),
         }
-        self.disk.rename(&temporary, &self.path).map_err(failed)?;
-        self.disk.sync_dir(self.path.parent().unwrap_or(Path::new("."))).map_err(failed)
+    }
+
+    fn unusable(&self, reason: String) -> JsonConfigError {
+        JsonConfigError::Unusable { path: self.path.clone(), reason }
+    }
+
+    /// Replaces the content; the old one becomes `.bak`. After a crash at any point `read` finds the old or the new
+    /// content.
+    pub(super) fn write(&mut self, content: &[u8]) -> Result<(), JsonConfigError> {
+        self.replace(content).map_err(|source| JsonConfigError::Write { path: self.path.clone(), source })?;
+        self.is_good = true;
+        Ok(())
+    }
+
+    fn replace(&self, content: &[u8]) -> io::Result<()> {
+        let temporary = self.beside(".tmp");
+        self.write_through(&temporary, content)?;
+        if self.is_good {
+            let old = self.disk.read(&self.path)?;
+            self.write_through(&self.beside(".bak"), &old)?;
+        }
+        self.disk.rename(&temporary, &self.path)?;
+        self.disk.sync_dir(self.path.parent().unwrap_or(Path::new(".")))
     }
 
     fn write_through(&self, path: &Path, content: &[u8]) -> io::Result<()> {

@@ -48,7 +48,8 @@ impl JsonConfig {
     /// The files under `<store_root>/config`, which is made if it is missing.
     pub fn open(disk: Arc<dyn Disk>, store_root: &Path) -> Result<JsonConfig, JsonConfigError> {
         let folder = store_root.join("config");
-        disk.create_dir_all(&folder).map_err(|source| JsonConfigError::Write { path: folder.clone(), source })?;
+        let made = disk.create_dir_all(&folder).and_then(|()| disk.sync_dir(store_root));
+        made.map_err(|source| JsonConfigError::Write { path: folder.clone(), source })?;
         let file = |name| ConfigFile::new(disk.clone(), folder.join(name));
         Ok(JsonConfig {
             topics: file("topics.json"),
@@ -59,7 +60,7 @@ impl JsonConfig {
     }
 
     /// Fills the tables from the files. A table without a file stays as it is.
-    pub fn load(&self, tables: &Tables) -> Result<(), JsonConfigError> {
+    pub fn load(&mut self, tables: &Tables) -> Result<(), JsonConfigError> {
         if let Some((version, topics)) = self.topics.read(topics::parse)? {
             tables.topics.replace(version, topics);
         }

@@ -3,6 +3,8 @@ use std::path::Path;
 use raftmq_model::offset::QueueOffset;
 use raftmq_model::subscription::SubscriptionGroupConfig;
 use raftmq_model::topic::TopicConfig;
+use raftmq_sim::disk::{Faults, Lies, Moment};
+use raftmq_sim::{SimDisk, SimMachine};
 use raftmq_sys::{Open, RealDisk};
 
 use super::*;
@@ -194,4 +196,75 @@ fn empty_tables_are_written_as_fastjson_does() {
     assert_eq!(consumer_offsets::write(&ConsumerOffsetTable::default()), "{\n\t\"offsetTable\":{}\n}");
     let tables = Tables::default();
     assert!(topics::write(&tables.topics).ends_with("\"topicConfigTable\":{}\n}"));
+}
+
+#[test]
+fn a_broken_file_never_replaces_a_good_backup() {
+    let root = tempfile::tempdir().unwrap();
+    put_file(root.path(), "topics.json", "{\"topicConfigTable\":");
+    put_file(root.path(), "topics.json.bak", TOPICS);
+    let (mut config, tables) = (open(root.path()), Tables::default());
+    config.load(&tables).unwrap();
+    let put =
+        |name| Command::PutTopic { config: TopicConfig::new(name, 1, 6), from_auto_create: false, at_unix_ms: AT };
+    config.save(&tables, &apply(&tables, &[put("V")])).unwrap();
+    assert_eq!(text(root.path(), "topics.json.bak").unwrap(), TOPICS);
+    config.save(&tables, &apply(&tables, &[put("W")])).unwrap();
+    let backup = text(root.path(), "topics.json.bak").unwrap();
+    assert!(backup.contains("\"V\"") && !backup.contains("\"W\""));
+}
+
+const ROOT: &str = "/store";
+
+/// Saves a topic with 1, 2, 3 queues; the number of saves that returned.
+fn three_saves(disk: &Arc<SimDisk>) -> usize {
+    let put = |queues| Command::PutTopic {
+        config: TopicConfig::new("T", queues, 6),
+        from_auto_create: false,
+        at_unix_ms: AT,
+    };
+    let tables = Tables::default();
+    let Ok(mut config) = JsonConfig::open(disk.clone(), Path::new(ROOT)) else { return 0 };
+    let saved = (1..=3).take_while(|queues| {
+        config.load(&tables).is_ok() && config.save(&tables, &apply(&tables, &[put(*queues)])).is_ok()
+    });
+    saved.count()
+}
+
+/// Kills the process at every call of the disk and then cuts the power: how many starts found something else than the
+/// last save that had returned, or the one after it.
+fn losses(faults: &Faults) -> usize {
+    let fresh = || {
+        let machine = SimMachine::new(1);
+        machine.make_directory(Path::new(ROOT)).unwrap();
+        machine.disk.clone()
+    };
+    let whole = fresh();
+    assert_eq!(three_saves(&whole), 3);
+    let mut losses = 0;
+    for call in 0..whole.calls().len() as u64 {
+        for seed in 0..8 {
+            let moment = if seed % 2 == 0 { Moment::Before } else { Moment::After };
+            let disk = fresh();
+            disk.set_faults(Faults { kill: Some((call, moment)), ..faults.clone() });
+            let returned = three_saves(&disk);
+            disk.power_cut(seed);
+            let (tables, disk) = (Tables::default(), Arc::new(disk.reboot()));
+            let loaded = JsonConfig::open(disk, Path::new(ROOT)).unwrap().load(&tables);
+            let found = tables.topics.get("T").map_or(0, |topic| topic.write_queue_nums as usize);
+            losses += usize::from(loaded.is_err() || found < returned || found > returned + 1);
+        }
+    }
+    losses
+}
+
+#[test]
+fn a_crash_at_any_point_keeps_what_was_saved() {
+    assert_eq!(losses(&Faults::default()), 0);
+}
+
+#[test]
+fn the_crash_test_notices_a_sync_that_is_left_out() {
+    assert_ne!(losses(&Faults { sync_data_lies: Lies::Everybody, ..Faults::default() }), 0);
+    assert_ne!(losses(&Faults { sync_dir_lies: true, ..Faults::default() }), 0);
 }

@@ -7,6 +7,7 @@ use raftmq_model::offset::QueueOffset;
 use raftmq_remoting::body::ConsumerList;
 use raftmq_remoting::{RemotingCommand, response_code};
 use raftmq_store::{CommitLog, ConsumeQueue, ReadError, Unit};
+use raftmq_sys::host;
 
 use super::request_fields::RequestFields;
 use super::{Handled, Reply};
@@ -54,7 +55,7 @@ fn update(waiting: &OffsetCoalescer, request: &RemotingCommand) -> Result<Handle
 /// young topics read from the beginning, whatever they ask for. Clients and tests depend on it.
 pub fn query_offset(group: &Group, request: &RemotingCommand) -> Reply {
     let begins_hot = |topic: &str, queue_id| match group.queues.queue(topic, queue_id) {
-        Some(queue) => queue.min_offset() == QueueOffset(0) && !is_cold(&group.log, &queue, group.hot_bytes()),
+        Some(queue) => queue.min_offset() == QueueOffset(0) && !is_cold(&group.log, &queue, hot_bytes(group)),
         None => true,
     };
     query(&group.consumer_offsets, request, begins_hot).unwrap_or_else(|reply| reply)
@@ -75,6 +76,11 @@ fn query(
         return Ok(Reply::ok().with_number("offset", 0));
     }
     Err(Reply::error(response_code::QUERY_NOT_FOUND, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first"))
+}
+
+/// The newest part of the log that counts as in memory.
+fn hot_bytes(group: &Group) -> u64 {
+    host::memory_bytes() / 100 * u64::from(group.config.access_message_in_memory_max_ratio)
 }
 
 /// Whether the first message of a queue lies further from the end of the log than `hot_bytes`.
@@ -214,9 +220,7 @@ mod tests {
     #[test]
     fn one_way_commits_wait() {
         let coalescer = OffsetCoalescer::default();
-        let mut request = commit(5);
-        request.flag |= 2;
-        assert!(matches!(update(&coalescer, &request), Ok(Handled::Silent)));
+        assert!(matches!(update(&coalescer, &commit(5).with_oneway()), Ok(Handled::Silent)));
         assert_eq!(waiting(&coalescer), Some(command(5)));
     }
 

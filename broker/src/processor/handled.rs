@@ -1,6 +1,8 @@
 use bytes::Bytes;
 use raftmq_remoting::{FieldValue, ReplyBuffer, RequestMeta, response_code};
 
+use crate::proposer::ProposeError;
+use crate::replicator::ReplicateError;
 use crate::state_machine::Command;
 
 /// What a handler has decided.
@@ -57,5 +59,22 @@ impl Reply {
 
     pub fn push(&self, meta: RequestMeta, replies: &mut ReplyBuffer) {
         replies.push(meta, self.code, self.remark.as_deref(), &self.fields, &self.body);
+    }
+}
+
+/// The answer to a request whose commands did not get into the log, or may not have.
+impl From<&ProposeError> for Reply {
+    fn from(error: &ProposeError) -> Reply {
+        let code = match error {
+            ProposeError::Busy { .. } => response_code::SYSTEM_BUSY,
+            ProposeError::Expired(_) => response_code::SERVICE_NOT_AVAILABLE,
+            ProposeError::Replicate(ReplicateError::NotAppended(_) | ReplicateError::Stopped(_)) => {
+                response_code::SERVICE_NOT_AVAILABLE
+            }
+            ProposeError::Replicate(ReplicateError::Illegal(_) | ReplicateError::Unknown(_)) => {
+                response_code::SYSTEM_ERROR
+            }
+        };
+        Reply::error(code, error.to_string())
     }
 }

@@ -273,3 +273,7 @@ fn clear(tables: &Tables) {
 fn is_at_or_before(id: FrameId, mark: Option<FrameId>) -> bool {
     mark.is_some_and(|mark| id.index <= mark.index)
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;
