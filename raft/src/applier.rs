@@ -103,7 +103,7 @@ impl Applier {
 
     /// The membership is needed at the next open, when the log before the applied point is not scanned.
     async fn apply_membership(&mut self, id: &LogId, membership: &Membership) -> io::Result<()> {
-        self.membership = StoredMembership::new(Some(id), membership.clone());
+        self.membership = StoredMembership::new(Some(*id), membership.clone());
         let stored = Some((frame_id(id), membership::encode(membership)));
         self.store.durable.update_on(&*self.store.spawn, move |state| state.membership = stored).await
     }
@@ -259,9 +259,11 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let tables = self.tables.take().ok_or_else(|| io::Error::other("a builder builds one snapshot"))?;
         let tables = Bytes::from(tables.map_err(io::Error::other)?);
-        let last = self.last.ok_or_else(|| io::Error::other("nothing is applied yet"))?;
-        self.store.save(stored(&last, &self.membership, tables.clone())).await?;
-        let meta = SnapshotMeta { last_log_id: Some(last), last_membership: self.membership.clone() };
+        // A snapshot of nothing is worth nothing at the next open.
+        if let Some(last) = &self.last {
+            self.store.save(stored(last, &self.membership, tables.clone())).await?;
+        }
+        let meta = SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone() };
         Ok(RaftSnapshot { meta, snapshot: tables })
     }
 }

@@ -97,15 +97,13 @@ impl RaftLogReader<TypeConfig> for LogReader {
         })
     }
 
-    /// The first entry of each leader within the range, and the range's ends; from memory.
+    /// The last entry of each leader within the range, from memory. (openraft's documentation of this method says
+    /// the first one; its own implementation, its engine and its test suite take the last.)
     async fn get_key_log_ids(&mut self, range: RangeInclusive<LogId>) -> io::Result<Vec<LogId>> {
         let (start, end) = range.into_inner();
-        let mut ids = vec![start];
-        let firsts = self.entries.first_ids_per_leader().into_iter().map(log_id);
-        ids.extend(firsts.filter(|id| id.index > start.index && id.index < end.index));
-        if end.index > start.index {
-            ids.push(end);
-        }
-        Ok(ids)
+        let reigns = self.entries.first_ids_per_leader();
+        let later = reigns.into_iter().filter(|first| first.index > start.index && first.index <= end.index);
+        let lasts = later.filter_map(|first| self.entries.id(first.index - 1)).map(log_id);
+        Ok(lasts.chain([end]).collect())
     }
 }

@@ -4,12 +4,14 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use futures::FutureExt;
 use openraft::StorageError;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
+use raftmq_sim::SimMachine;
 use raftmq_store::{FlushMode, FrameId, RaftStore, StoreConfig};
-use raftmq_sys::{RealSpawn, Seams};
+use raftmq_sys::Seams;
 use tempfile::TempDir;
 
 use crate::applier::{AppliedStore, Applier};
@@ -55,7 +57,10 @@ fn config(root: &Path) -> StoreConfig {
 }
 
 fn open(root: &Path) -> (LogStorage, Applier) {
-    let seams = Seams::real();
+    open_on(Seams::real(), root)
+}
+
+fn open_on(seams: Seams, root: &Path) -> (LogStorage, Applier) {
     let store = RaftStore::open(config(root), seams.clone()).unwrap();
     let state = HardState {
         incarnation: 1,
@@ -80,7 +85,7 @@ fn open(root: &Path) -> (LogStorage, Applier) {
         Arc::clone(&store.entries),
         Arc::clone(&flusher),
         Arc::clone(&durable),
-        Arc::new(RealSpawn),
+        Arc::clone(&seams.spawn),
     );
     let applied = AppliedStore {
         entries: store.entries,
@@ -88,7 +93,7 @@ fn open(root: &Path) -> (LogStorage, Applier) {
         flusher,
         durable,
         snapshots: SnapshotFile::new(Arc::clone(&seams.disk), root).unwrap(),
-        spawn: Arc::new(RealSpawn),
+        spawn: seams.spawn,
     };
     (storage, Applier::open(Box::new(NoTables), applied).unwrap())
 }
@@ -143,6 +148,42 @@ async fn log_vote_and_purge_point_are_found_again() {
     let entries = openraft::RaftLogReader::try_get_log_entries(&mut reader, 0..100).await.unwrap();
     let ids: Vec<LogId> = entries.into_iter().map(|entry| entry.id).collect();
     assert_eq!(ids, [id(1, 2), id(1, 3), id(2, 4)]);
+}
+
+/// Trap T1: openraft takes a saved vote as proof that the appends before it are durable too. Here the flusher stands
+/// still until the test lets it go, and the power fails at every point.
+#[test]
+fn a_saved_vote_is_never_durable_before_the_appends_before_it() {
+    let root = Path::new("/store");
+    let machine = SimMachine::new(7);
+    machine.make_directory(root).unwrap();
+    let vote = Vote { leader_id: Leader { term: 1, node_id: 0 }, committed: true };
+    let (mut storage, _applier) = open_on(machine.seams(), root);
+    let appended = storage.append(vec![blank(1, 0), blank(1, 1)], IOFlushed::noop()).now_or_never();
+    appended.expect("an append does not wait for the disk").unwrap();
+
+    let mut saving = Box::pin(storage.save_vote(&vote));
+    let mut steps = 0;
+    loop {
+        let saved = (&mut saving).now_or_never();
+        for seed in 0..20 {
+            let cut = machine.fork();
+            cut.disk.power_cut(seed);
+            let (mut storage, _applier) = open_on(cut.restart().seams(), root);
+            let state = storage.get_log_state().now_or_never().unwrap().unwrap();
+            let mut reader = storage.get_log_reader().now_or_never().unwrap();
+            let voted = openraft::RaftLogReader::read_vote(&mut reader).now_or_never().unwrap().unwrap();
+            if voted.is_some() || saved.is_some() {
+                assert_eq!((voted, state.last_log_id), (Some(vote), Some(id(1, 1))), "step {steps}, seed {seed}");
+            }
+        }
+        match saved {
+            Some(result) => break result.unwrap(),
+            None => assert!(machine.spawn.run_until_idle() > 0, "nothing moves after {steps} steps"),
+        }
+        steps += 1;
+    }
+    assert!(steps >= 2, "the vote waited for the flusher and for its own write");
 }
 
 /// The worker threads of a dropped store end soon, but not at once, and hold its lock until then.
