@@ -85,9 +85,7 @@ fn slot(id: &str) -> Option<u16> {
 pub(super) fn is_address(text: &str) -> bool {
     match text.rsplit_once(':') {
         Some((host, port)) => {
-            !host.is_empty()
-                && !host.contains(char::is_whitespace)
-                && port.parse::<u16>().is_ok_and(|port| port > 0)
+            !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port > 0)
         }
         None => false,
     }

@@ -76,8 +76,7 @@ impl BrokerConfig {
     }
 
     fn validate_raft(&self) -> Result<(), InvalidConfig> {
-        let peers =
-            self.raft_peers().map_err(|reason| InvalidConfig::Raft { key: "dLegerPeers", reason })?;
+        let peers = self.raft_peers().map_err(|reason| InvalidConfig::Raft { key: "dLegerPeers", reason })?;
         let slot = self.raft_self_slot().map_err(|reason| InvalidConfig::Raft { key: "dLegerSelfId", reason })?;
         for (index, peer) in peers.iter().enumerate() {
             let before = &peers[..index];

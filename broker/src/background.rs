@@ -1,0 +1,86 @@
+//! What a group does by itself: deadlines of held pulls, offset commits that wait, clients that went silent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raftmq_store::ProposalRecord;
+
+use crate::group::Group;
+use crate::processor::{client_manage, pull_message};
+use crate::proposer::{ProposeError, Work};
+use crate::replicator::ReplicateError;
+
+/// One-way offset commits are in the log after this long at the latest, if a leader is there.
+const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// Pause between looks for clients without a heartbeat (RocketMQ: 10 s).
+const CLIENT_SCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// Deadlines of held pulls are this exact.
+const DEADLINE_GRAIN: Duration = Duration::from_millis(5);
+
+/// Starts the tasks; they end with the runtime.
+pub(crate) fn start(group: &Arc<Group>) {
+    group.io.spawn(end_holds(group.clone()));
+    group.io.spawn(commit_offsets(group.clone()));
+    group.io.spawn(scan_clients(group.clone()));
+}
+
+async fn end_holds(group: Arc<Group>) {
+    let clock = group.seams.clock.clone();
+    loop {
+        let Some(deadline) = group.holds.next_deadline() else {
+            group.holds.sooner().await;
+            continue;
+        };
+        let left = deadline.saturating_sub(clock.monotonic());
+        if left.is_zero() {
+            pull_message::resume(&group, group.holds.expired(clock.monotonic()));
+            continue;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(left.max(DEADLINE_GRAIN)) => {}
+            () = group.holds.sooner() => {}
+        }
+    }
+}
+
+async fn commit_offsets(group: Arc<Group>) {
+    loop {
+        tokio::time::sleep(OFFSET_COMMIT_INTERVAL).await;
+        if group.offset_commits.is_empty() {
+            continue;
+        }
+        if group.replicator.leadership().is_leading() {
+            propose_offsets(&group);
+        } else if let Some(hold) = &group.leader_hold {
+            hold.forward_offsets(&group).await;
+        }
+    }
+}
+
+/// Puts the waiting offsets into the next batch; those that were definitely not appended wait again.
+fn propose_offsets(group: &Arc<Group>) {
+    group.offset_commits.drain_with(|command| {
+        let Some(command) = command else { return };
+        let records = vec![ProposalRecord::Command(command.to_record())];
+        let group_ = group.clone();
+        let done = Box::new(move |result: Result<&[_], ProposeError>| match result {
+            Ok(_) => {}
+            // They may be in the log; clients commit again within seconds.
+            Err(ProposeError::Replicate(ReplicateError::Unknown(_) | ReplicateError::Illegal(_))) => {}
+            Err(error) => {
+                tracing::debug!(%error, "offset commits wait for a leader");
+                let io = group_.io.clone();
+                // A refusal can come before `submit` returns, with the waiting offsets still locked.
+                io.spawn(async move { group_.offset_commits.put_back(command) });
+            }
+        });
+        group.proposer.submit(Work { records, done });
+    });
+}
+
+async fn scan_clients(group: Arc<Group>) {
+    loop {
+        tokio::time::sleep(CLIENT_SCAN_INTERVAL).await;
+        client_manage::scan(&group, group.seams.clock.monotonic());
+    }
+}

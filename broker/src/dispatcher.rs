@@ -1,0 +1,226 @@
+//! From a request code to its processor; what needs the leader and is not at the leader goes to the hold.
+
+use std::sync::Arc;
+
+use raftmq_remoting::{RemotingCommand, ReplyBuffer, RequestProcessor, Session, request_code, response_code};
+use raftmq_store::ProposalRecord;
+
+use crate::group::Group;
+use crate::processor::{
+    Handled, Reply, admin_group, admin_topic, client_manage, consumer_manage, pull_message, send_message,
+};
+use crate::proposer::{ProposeError, Work};
+use crate::replicator::ReplicateError;
+use crate::state_machine::Command;
+
+/// Requests of one listener of one broker group.
+pub(crate) struct Dispatcher {
+    group: Arc<Group>,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(group: Arc<Group>) -> Dispatcher {
+        Dispatcher { group }
+    }
+}
+
+impl RequestProcessor for Dispatcher {
+    fn process(&self, session: &Arc<Session>, requests: &mut Vec<RemotingCommand>, replies: &mut ReplyBuffer) {
+        let group = &self.group;
+        let leading = group.replicator.leadership().is_leading();
+        let mut sends = Vec::new();
+        let mut for_leader = Vec::new();
+        for request in requests.drain(..) {
+            match request.code {
+                code if is_send(code) && leading => sends.push(request),
+                code if needs_leader(&request) && !leading && code != request_code::UPDATE_CONSUMER_OFFSET => {
+                    for_leader.push(request);
+                }
+                request_code::UPDATE_CONSUMER_OFFSET if !leading && !request.is_oneway() => for_leader.push(request),
+                request_code::PULL_MESSAGE | request_code::LITE_PULL_MESSAGE => {
+                    pull_message::handle(group, session, request, replies);
+                }
+                _ => handle_one(group, session, request, replies),
+            }
+        }
+        if !sends.is_empty() {
+            send_message::handle(group, session, sends, replies);
+        }
+        if !for_leader.is_empty() {
+            group.hold_for_leader(session, for_leader);
+        }
+    }
+
+    fn closed(&self, session: &Arc<Session>) {
+        client_manage::handle_close(&self.group, session);
+        if !self.group.holds.is_empty() {
+            self.group.holds.forget_gone();
+        }
+    }
+}
+
+/// Serves requests that waited for this member to lead.
+pub(crate) fn process_as_leader(group: &Arc<Group>, session: &Arc<Session>, requests: Vec<RemotingCommand>) {
+    let mut replies = ReplyBuffer::default();
+    let mut sends = Vec::new();
+    for request in requests {
+        match request.code {
+            code if is_send(code) => sends.push(request),
+            request_code::PULL_MESSAGE | request_code::LITE_PULL_MESSAGE => {
+                pull_message::handle(group, session, request, &mut replies);
+            }
+            _ => handle_one(group, session, request, &mut replies),
+        }
+    }
+    if !sends.is_empty() {
+        send_message::handle(group, session, sends, &mut replies);
+    }
+    session.send(replies);
+}
+
+fn is_send(code: i32) -> bool {
+    matches!(code, request_code::SEND_MESSAGE | request_code::SEND_MESSAGE_V2 | request_code::SEND_BATCH_MESSAGE)
+}
+
+/// Requests that change the log, or whose answer must not come from old tables.
+fn needs_leader(request: &RemotingCommand) -> bool {
+    is_send(request.code)
+        || matches!(
+            request.code,
+            request_code::QUERY_CONSUMER_OFFSET
+                | request_code::UPDATE_CONSUMER_OFFSET
+                | request_code::SEARCH_OFFSET_BY_TIMESTAMP
+                | request_code::GET_MAX_OFFSET
+                | request_code::GET_MIN_OFFSET
+                | request_code::GET_EARLIEST_MSG_STORETIME
+                | request_code::UPDATE_AND_CREATE_TOPIC
+                | request_code::DELETE_TOPIC_IN_BROKER
+                | request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
+                | request_code::DELETE_SUBSCRIPTIONGROUP
+        )
+}
+
+fn handle_one(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, replies: &mut ReplyBuffer) {
+    let handled = match request.code {
+        request_code::HEART_BEAT => client_manage::heartbeat(group, session, &request),
+        request_code::UNREGISTER_CLIENT => client_manage::unregister(group, session, &request),
+        request_code::CHECK_CLIENT_CONFIG => client_manage::check_client_config(&request),
+        request_code::GET_CONSUMER_LIST_BY_GROUP => consumer_manage::consumer_list(group, &request),
+        request_code::UPDATE_CONSUMER_OFFSET => consumer_manage::update_offset(group, &request),
+        request_code::QUERY_CONSUMER_OFFSET
+        | request_code::GET_MAX_OFFSET
+        | request_code::GET_MIN_OFFSET
+        | request_code::SEARCH_OFFSET_BY_TIMESTAMP
+        | request_code::GET_EARLIEST_MSG_STORETIME => {
+            after_barrier(group, session, request);
+            return;
+        }
+        request_code::UPDATE_AND_CREATE_TOPIC => admin_topic::put_topic(group, &request),
+        request_code::DELETE_TOPIC_IN_BROKER => admin_topic::delete_topic(group, &request),
+        request_code::GET_ALL_TOPIC_CONFIG => admin_topic::all_topics(group),
+        request_code::GET_TOPIC_STATS_INFO => admin_topic::topic_stats(group, &request),
+        request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => admin_group::put_group(group, &request),
+        request_code::DELETE_SUBSCRIPTIONGROUP => admin_group::delete_group(group, &request),
+        request_code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => admin_group::all_groups(group),
+        code => Handled::Reply(Reply::error(
+            response_code::REQUEST_CODE_NOT_SUPPORTED,
+            format!(" request type {code} not supported"),
+        )),
+    };
+    finish(group, session, request, handled, replies);
+}
+
+/// Answers at once or after what the handler wants to have in the log.
+fn finish(
+    group: &Arc<Group>,
+    session: &Arc<Session>,
+    request: RemotingCommand,
+    handled: Handled,
+    replies: &mut ReplyBuffer,
+) {
+    let (commands, then) = match handled {
+        Handled::Reply(reply) => {
+            reply.push(request.meta(), replies);
+            return;
+        }
+        Handled::Silent => return,
+        Handled::Propose { commands, then } => (commands, then),
+    };
+    let (group_, session) = (group.clone(), session.clone());
+    propose(group, commands, move |result| {
+        let mut replies = ReplyBuffer::default();
+        match result {
+            Ok(()) => then.push(request.meta(), &mut replies),
+            Err(ProposeError::Replicate(ReplicateError::NotAppended(_))) => {
+                group_.hold_for_leader(&session, vec![request]);
+                return;
+            }
+            Err(error) => Reply::from(&error).push(request.meta(), &mut replies),
+        }
+        session.send(replies);
+    });
+}
+
+/// Puts commands into the next batch, and with them the offsets that wait to be committed.
+fn propose(group: &Arc<Group>, commands: Vec<Command>, done: impl FnOnce(Result<(), ProposeError>) + Send + 'static) {
+    let mut records: Vec<_> = commands.iter().map(|command| ProposalRecord::Command(command.to_record())).collect();
+    group.offset_commits.drain_with(|offsets| {
+        records.extend(offsets.map(|command| ProposalRecord::Command(command.to_record())));
+        let io = group.io.clone();
+        let done = Box::new(move |result: Result<&[_], ProposeError>| {
+            let result = result.map(|_| ());
+            // A refusal can come before `submit` returns, with the waiting offsets still locked.
+            match result {
+                Err(ProposeError::Busy { .. }) => drop(io.spawn(async move { done(result) })),
+                result => done(result),
+            }
+        });
+        group.proposer.submit(Work { records, done });
+    });
+}
+
+/// Offset queries: behind what one-way commits have said so far, and behind everything the group acknowledged.
+fn after_barrier(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand) {
+    let (group_, session_) = (group.clone(), session.clone());
+    if request.code == request_code::QUERY_CONSUMER_OFFSET && !group.offset_commits.is_empty() {
+        // An offset that a query has seen must be in the log.
+        propose(group, Vec::new(), move |result| match result {
+            Ok(()) => answer_query(&group_, &session_, &request),
+            Err(error) => query_failed(&group_, &session_, request, &error),
+        });
+        return;
+    }
+    group.io.spawn(async move {
+        match group_.replicator.read_barrier().await {
+            Ok(()) => answer_query(&group_, &session_, &request),
+            Err(error) => query_failed(&group_, &session_, request, &ProposeError::Replicate(error)),
+        }
+    });
+}
+
+fn answer_query(group: &Arc<Group>, session: &Arc<Session>, request: &RemotingCommand) {
+    let reply = match request.code {
+        request_code::QUERY_CONSUMER_OFFSET => consumer_manage::query_offset(group, request),
+        request_code::GET_MAX_OFFSET => consumer_manage::max_offset(group, request),
+        request_code::GET_MIN_OFFSET => consumer_manage::min_offset(group, request),
+        request_code::SEARCH_OFFSET_BY_TIMESTAMP => consumer_manage::search_offset(group, request),
+        _ => consumer_manage::earliest_store_time(group, request),
+    };
+    let mut replies = ReplyBuffer::default();
+    reply.push(request.meta(), &mut replies);
+    session.send(replies);
+}
+
+/// A query changes nothing, so whatever went wrong it may be asked again, here or at a new leader.
+fn query_failed(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, error: &ProposeError) {
+    match error {
+        ProposeError::Replicate(ReplicateError::NotAppended(_) | ReplicateError::Unknown(_)) => {
+            group.hold_for_leader(session, vec![request]);
+        }
+        _ => {
+            let mut replies = ReplyBuffer::default();
+            Reply::from(error).push(request.meta(), &mut replies);
+            session.send(replies);
+        }
+    }
+}

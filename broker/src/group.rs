@@ -1,0 +1,74 @@
+//! One broker group as its processors see it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use raftmq_remoting::{RemotingCommand, Session};
+use raftmq_store::{CommitLog, ConsumeQueues};
+use raftmq_sys::Seams;
+use tokio::runtime::Handle;
+
+use crate::client_registry::ClientRegistry;
+use crate::config::BrokerConfig;
+use crate::leader_hold::LeaderHold;
+use crate::metrics::MessageMetrics;
+use crate::offset_coalescer::OffsetCoalescer;
+use crate::processor::pull_message::{HeldPull, NotFound};
+use crate::proposer::Proposer;
+use crate::pull_hold::PullHold;
+use crate::replicator::Replicator;
+use crate::state_machine::TopicDefaults;
+use crate::state_machine::tables::{ConsumerOffsetTable, GroupTable, TopicTable};
+
+/// What the processors of one group share. The tables are written by the state machine only.
+pub struct Group {
+    pub config: Arc<BrokerConfig>,
+    pub seams: Seams,
+    /// Client connections and everything that is volatile run here.
+    pub io: Handle,
+    pub topics: Arc<TopicTable>,
+    pub groups: Arc<GroupTable>,
+    pub consumer_offsets: Arc<ConsumerOffsetTable>,
+    pub log: Arc<CommitLog>,
+    pub queues: Arc<ConsumeQueues>,
+    pub proposer: Proposer,
+    pub replicator: Arc<dyn Replicator>,
+    pub clients: Arc<ClientRegistry>,
+    pub holds: PullHold<HeldPull>,
+    pub offset_commits: OffsetCoalescer,
+    /// Only in a group with other members.
+    pub leader_hold: Option<LeaderHold>,
+    pub topic_defaults: TopicDefaults,
+    /// `brokerIP1:listenPort`: goes into every message and id.
+    pub store_host: SocketAddr,
+    pub metrics: MessageMetrics,
+}
+
+impl Group {
+    /// Gives requests that only a leader can serve, and that are definitely not in the log, to whoever leads.
+    pub fn hold_for_leader(self: &Arc<Self>, session: &Arc<Session>, requests: Vec<RemotingCommand>) {
+        match &self.leader_hold {
+            Some(hold) => hold.submit(self, session, requests),
+            None => LeaderHold::refuse(session, &requests, "the store takes no writes"),
+        }
+    }
+
+    /// Asks the leader about a pull that this member cannot judge; `instead` is the answer if nobody leads.
+    pub fn forward_pull(self: &Arc<Self>, session: &Arc<Session>, request: RemotingCommand, instead: NotFound) {
+        match &self.leader_hold {
+            Some(hold) => hold.submit_pull(self, session, request, instead),
+            None => {
+                let mut replies = raftmq_remoting::ReplyBuffer::default();
+                instead.answer(request.meta(), &mut replies);
+                session.send(replies);
+            }
+        }
+    }
+
+    /// Notes an offset that rides on a pull or came one-way; it is in the log within a second.
+    pub fn commit_offset_later(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        if let Ok(offset) = u64::try_from(offset) {
+            self.offset_commits.add(group, topic, queue_id, offset);
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! Requests 11 and 361: messages out of the log (RocketMQ `PullMessageProcessor`).
+//!
+//! Any member serves a pull up to what it has dispatched. What only the leader may say (offset moved, because the
+//! client stores the offset that comes with it) is asked of the leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raftmq_model::offset::QueueOffset;
+use raftmq_model::permission;
+use raftmq_model::subscription::SubscriptionData;
+use raftmq_model::sys_flag::pull;
+use raftmq_remoting::header::PullMessageRequestHeader;
+use raftmq_remoting::{FieldValue, RemotingCommand, ReplyBuffer, RequestMeta, Session, response_code};
+use raftmq_store::{ConsumeQueue, ReadError, Unit};
+
+use crate::group::Group;
+use crate::pull_hold::Waiter;
+
+/// Consume queue units looked at for one pull (RocketMQ: 16,000 bytes of consume queue).
+const SCAN_UNITS: usize = 800;
+const READ_UNITS: usize = 64;
+
+/// A pull that found nothing and waits.
+pub struct HeldPull {
+    session: Arc<Session>,
+    request: RemotingCommand,
+    wanted: Arc<Wanted>,
+}
+
+/// A pull after its checks.
+struct Wanted {
+    topic: Arc<str>,
+    queue_id: i32,
+    from: QueueOffset,
+    max_messages: usize,
+    subscription: Arc<SubscriptionData>,
+}
+
+impl Waiter for HeldPull {
+    fn wants(&self, tags_code: i64) -> bool {
+        self.wanted.subscription.matches_tags_code(tags_code)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.session.is_closed()
+    }
+}
+
+/// What a look into one queue gave; names and codes are RocketMQ's `GetMessageStatus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Found,
+    NoMatchedLogicQueue,
+    NoMessageInQueue,
+    OffsetTooSmall,
+    OffsetOverflowOne,
+    OffsetOverflowBadly,
+    NoMatchedMessage,
+    MessageWasRemoving,
+}
+
+impl Status {
+    fn name(self) -> &'static str {
+        match self {
+            Status::Found => "FOUND",
+            Status::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
+            Status::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+            Status::OffsetTooSmall => "OFFSET_TOO_SMALL",
+            Status::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
+            Status::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
+            Status::NoMatchedMessage => "NO_MATCHED_MESSAGE",
+            Status::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
+        }
+    }
+}
+
+struct Look {
+    status: Status,
+    code: i32,
+    next: QueueOffset,
+    min: QueueOffset,
+    max: QueueOffset,
+    messages: Vec<Bytes>,
+    count: u64,
+}
+
+struct Refusal {
+    code: i32,
+    remark: String,
+}
+
+/// Whether a pull that finds nothing may wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Allowed,
+    /// Woken or forwarded: whatever is found now is the answer.
+    Over,
+}
+
+/// Answers a pull into `replies`, or holds it.
+pub fn handle(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, replies: &mut ReplyBuffer) {
+    let hold = if session.is_detached() { Hold::Over } else { Hold::Allowed };
+    run(group, session, request, hold, replies);
+}
+
+/// Runs pulls again that an arrival woke or whose time is over. Called on the I/O runtime.
+pub fn resume(group: &Arc<Group>, woken: Vec<HeldPull>) {
+    for pull in woken {
+        let mut replies = ReplyBuffer::default();
+        run(group, &pull.session, pull.request, Hold::Over, &mut replies);
+        pull.session.send(replies);
+    }
+}
+
+fn run(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, hold: Hold, replies: &mut ReplyBuffer) {
+    let meta = request.meta();
+    let (header, wanted) = match check(group, &request) {
+        Ok(checked) => checked,
+        Err(refusal) => {
+            replies.push(meta, refusal.code, Some(&refusal.remark), &[], &[]);
+            return;
+        }
+    };
+    if hold == Hold::Allowed && header.sys_flag & pull::COMMIT_OFFSET != 0 {
+        group.commit_offset_later(&header.consumer_group, &wanted.topic, wanted.queue_id, header.commit_offset);
+    }
+    let look = look(group, &wanted);
+    let behind =
+        matches!(look.status, Status::OffsetOverflowBadly | Status::NoMatchedLogicQueue | Status::NoMessageInQueue)
+            && look.code == response_code::PULL_OFFSET_MOVED;
+    let may_suspend = hold == Hold::Allowed && header.sys_flag & pull::SUSPEND != 0;
+    if look.code == response_code::PULL_OFFSET_MOVED && !group.replicator.leadership().is_leading() {
+        // This member cannot tell whether the client or itself is behind.
+        if !(behind && may_suspend) {
+            group.forward_pull(session, request, not_found_here(&look, wanted.from));
+            return;
+        }
+    } else if look.code != response_code::PULL_NOT_FOUND || !may_suspend {
+        answer(group, meta, &look, replies);
+        return;
+    }
+    let suspend = if group.config.long_polling {
+        Duration::from_millis(u64::try_from(header.suspend_timeout_millis).unwrap_or(0))
+    } else {
+        group.config.short_polling_time
+    };
+    drop(header);
+    let deadline = group.seams.clock.monotonic() + suspend.min(group.config.pull_hold_max_time);
+    let held = HeldPull { session: session.clone(), request, wanted: wanted.clone() };
+    let end = || readable_end(group, &wanted);
+    if let Err(held) = group.holds.hold(&wanted.topic, wanted.queue_id, wanted.from, deadline, held, end) {
+        run(group, session, held.request, Hold::Over, replies);
+    }
+}
+
+/// What the client gets when the leader cannot be asked: nothing new, its own offset.
+fn not_found_here(look: &Look, from: QueueOffset) -> NotFound {
+    NotFound { from, min: look.min, max: look.max }
+}
+
+/// Numbers for an answer 19 that promises nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct NotFound {
+    from: QueueOffset,
+    min: QueueOffset,
+    max: QueueOffset,
+}
+
+impl NotFound {
+    pub fn answer(self, meta: RequestMeta, replies: &mut ReplyBuffer) {
+        let fields = offsets(self.from, self.min, self.max);
+        replies.push(meta, response_code::PULL_NOT_FOUND, Some("NO_LEADER_KNOWN"), &fields, &[]);
+    }
+}
+
+fn offsets(next: QueueOffset, min: QueueOffset, max: QueueOffset) -> [(&'static str, FieldValue<'static>); 4] {
+    [
+        ("maxOffset", FieldValue::Int(max.0 as i64)),
+        ("minOffset", FieldValue::Int(min.0 as i64)),
+        ("nextBeginOffset", FieldValue::Int(next.0 as i64)),
+        ("suggestWhichBrokerId", FieldValue::Int(0)),
+    ]
+}
+
+fn answer(group: &Group, meta: RequestMeta, look: &Look, replies: &mut ReplyBuffer) {
+    let fields = offsets(look.next, look.min, look.max);
+    if look.status == Status::Found {
+        group.metrics.messages_out.add(look.count);
+        group.metrics.bytes_out.add(look.messages.iter().map(|slice| slice.len() as u64).sum());
+    }
+    replies.push_segments(meta, look.code, Some(look.status.name()), &fields, look.messages.clone());
+}
+
+fn readable_end(group: &Group, wanted: &Wanted) -> QueueOffset {
+    group.queues.queue(&wanted.topic, wanted.queue_id).map_or(QueueOffset(0), |queue| queue.max_offset())
+}
+
+/// RocketMQ's checks, in its order.
+fn check<'a>(
+    group: &Group,
+    request: &'a RemotingCommand,
+) -> Result<(PullMessageRequestHeader<'a>, Arc<Wanted>), Refusal> {
+    let refuse = |code, remark: String| Err(Refusal { code, remark });
+    let header = match PullMessageRequestHeader::decode(&request.fields) {
+        Ok(header) => header,
+        Err(error) => return refuse(response_code::SYSTEM_ERROR, error.to_string()),
+    };
+    let config = &group.config;
+    if !permission::is_readable(config.broker_permission) {
+        return refuse(
+            response_code::NO_PERMISSION,
+            format!("the broker[{}] pulling message is forbidden", config.broker_ip1),
+        );
+    }
+    let subscription_group = group.groups.get(&header.consumer_group);
+    if subscription_group.is_none() && !config.auto_create_subscription_group {
+        return refuse(
+            response_code::SUBSCRIPTION_GROUP_NOT_EXIST,
+            format!("subscription group [{}] does not exist, apply first please!", header.consumer_group),
+        );
+    }
+    if subscription_group.as_ref().is_some_and(|found| !found.consume_enable) {
+        return refuse(
+            response_code::NO_PERMISSION,
+            format!("subscription group no permission, {}", header.consumer_group),
+        );
+    }
+    let Some(topic) = group.topics.get(&header.topic) else {
+        return refuse(
+            response_code::TOPIC_NOT_EXIST,
+            format!("topic[{}] not exist, apply first please!", header.topic),
+        );
+    };
+    if !permission::is_readable(topic.perm) {
+        return refuse(
+            response_code::NO_PERMISSION,
+            format!("the topic[{}] pulling message is forbidden", header.topic),
+        );
+    }
+    if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
+        return refuse(
+            response_code::SYSTEM_ERROR,
+            format!(
+                "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}]",
+                header.queue_id, header.topic, topic.read_queue_nums
+            ),
+        );
+    }
+    let subscription = find_subscription(group, &header)?;
+    if !subscription.is_tag_type() {
+        return refuse(
+            response_code::SYSTEM_ERROR,
+            format!("The broker does not support consumer to filter message by {}", subscription.expression_type),
+        );
+    }
+    let wanted = Wanted {
+        topic: topic.name.clone(),
+        queue_id: header.queue_id,
+        // A negative offset is below every minimum.
+        from: QueueOffset(u64::try_from(header.queue_offset).unwrap_or(0)),
+        max_messages: usize::try_from(header.max_msg_nums).unwrap_or(0).max(1),
+        subscription,
+    };
+    Ok((header, Arc::new(wanted)))
+}
+
+fn find_subscription(group: &Group, header: &PullMessageRequestHeader<'_>) -> Result<Arc<SubscriptionData>, Refusal> {
+    if header.sys_flag & pull::SUBSCRIPTION != 0 {
+        let expression = header.subscription.as_deref().unwrap_or("*");
+        let mut parsed = SubscriptionData::from_tags(&header.topic, expression).map_err(|_| Refusal {
+            code: response_code::SUBSCRIPTION_PARSE_FAILED,
+            remark: "parse the consumer's subscription failed".to_owned(),
+        })?;
+        if let Some(expression_type) = header.expression_type.as_deref().filter(|kind| !kind.is_empty()) {
+            parsed.expression_type = expression_type.to_owned();
+        }
+        return Ok(Arc::new(parsed));
+    }
+    let unknown = |what: &str| Refusal {
+        code: response_code::SUBSCRIPTION_NOT_EXIST,
+        remark: format!("the consumer's {what} not exist, group: {}, topic: {}", header.consumer_group, header.topic),
+    };
+    if !group.clients.has_consumer_group(&header.consumer_group) {
+        return Err(unknown("group info"));
+    }
+    let found =
+        group.clients.subscription(&header.consumer_group, &header.topic).ok_or_else(|| unknown("subscription"))?;
+    if found.sub_version < header.sub_version {
+        return Err(Refusal {
+            code: response_code::SUBSCRIPTION_NOT_LATEST,
+            remark: "the consumer's subscription not latest".to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+fn look(group: &Group, wanted: &Wanted) -> Look {
+    let Some(queue) = group.queues.queue(&wanted.topic, wanted.queue_id) else {
+        return empty(Status::NoMatchedLogicQueue, wanted, QueueOffset(0), QueueOffset(0));
+    };
+    let (min, max) = (queue.min_offset(), queue.max_offset());
+    let from = wanted.from;
+    if max == QueueOffset(0) {
+        return empty(Status::NoMessageInQueue, wanted, min, max);
+    }
+    if from < min {
+        return Look { next: min, ..empty(Status::OffsetTooSmall, wanted, min, max) };
+    }
+    if from == max {
+        return Look { next: from, ..empty(Status::OffsetOverflowOne, wanted, min, max) };
+    }
+    if from > max {
+        return Look { next: max, ..empty(Status::OffsetOverflowBadly, wanted, min, max) };
+    }
+    scan(group, wanted, &queue, min, max)
+}
+
+fn empty(status: Status, wanted: &Wanted, min: QueueOffset, max: QueueOffset) -> Look {
+    let code = match status {
+        Status::Found => response_code::SUCCESS,
+        Status::NoMatchedLogicQueue | Status::NoMessageInQueue if wanted.from == QueueOffset(0) => {
+            response_code::PULL_NOT_FOUND
+        }
+        Status::OffsetOverflowOne => response_code::PULL_NOT_FOUND,
+        Status::NoMatchedMessage | Status::MessageWasRemoving => response_code::PULL_RETRY_IMMEDIATELY,
+        Status::NoMatchedLogicQueue
+        | Status::NoMessageInQueue
+        | Status::OffsetTooSmall
+        | Status::OffsetOverflowBadly => response_code::PULL_OFFSET_MOVED,
+    };
+    Look { status, code, next: QueueOffset(0), min, max, messages: Vec::new(), count: 0 }
+}
+
+/// Collects wanted messages from `wanted.from` on; slices that lie side by side in the log become one.
+fn scan(group: &Group, wanted: &Wanted, queue: &ConsumeQueue, min: QueueOffset, max: QueueOffset) -> Look {
+    let limit_bytes = group.config.max_transfer_bytes_in_memory as usize;
+    let limit_count = wanted.max_messages.min(group.config.max_transfer_count_in_memory as usize).max(1) as u64;
+    let mut found = empty(Status::NoMatchedMessage, wanted, min, max);
+    let mut run = Run::default();
+    let (mut scanned, mut bytes, mut removed) = (0, 0, false);
+    let mut units: Vec<Unit> = Vec::with_capacity(READ_UNITS);
+    'units: while scanned < SCAN_UNITS {
+        units.clear();
+        let at = QueueOffset(wanted.from.0 + scanned as u64);
+        if queue.read(at, READ_UNITS, &mut units).is_err() || units.is_empty() {
+            break;
+        }
+        for unit in &units {
+            if !wanted.subscription.matches_tags_code(unit.tags_code) {
+                scanned += 1;
+                continue;
+            }
+            let size = unit.size_bytes as usize;
+            if found.count > 0 && (found.count >= limit_count || bytes + size > limit_bytes) {
+                break 'units;
+            }
+            if run.add(group, unit, &mut found.messages).is_ok() {
+                found.count += 1;
+                bytes += size;
+            } else {
+                removed = true;
+            }
+            scanned += 1;
+        }
+    }
+    if run.finish(group, &mut found.messages).is_err() {
+        removed = true;
+        found.count = 0;
+        found.messages.clear();
+    }
+    found.next = QueueOffset(wanted.from.0 + scanned as u64);
+    if found.count > 0 {
+        (found.status, found.code) = (Status::Found, response_code::SUCCESS);
+    } else if removed {
+        found.status = Status::MessageWasRemoving;
+    }
+    found
+}
+
+/// Records that lie side by side in the log and in one slice.
+#[derive(Default)]
+struct Run {
+    start: Option<raftmq_model::offset::PhysicalOffset>,
+    length: u32,
+}
+
+/// A slice of a run stays below this, so that one unreadable page costs little.
+const RUN_BYTES: u32 = 1 << 20;
+
+impl Run {
+    fn add(&mut self, group: &Group, unit: &Unit, messages: &mut Vec<Bytes>) -> Result<(), ReadError> {
+        let joins = self.start.is_some_and(|start| {
+            start.after(u64::from(self.length)) == unit.physical_offset && self.length + unit.size_bytes <= RUN_BYTES
+        });
+        if joins {
+            self.length += unit.size_bytes;
+            return Ok(());
+        }
+        self.finish(group, messages)?;
+        if unit.physical_offset < group.log.min_offset() {
+            return Err(ReadError::OutOfRange {
+                at: unit.physical_offset,
+                length: u64::from(unit.size_bytes),
+                min: group.log.min_offset(),
+                end: group.log.end(),
+            });
+        }
+        (self.start, self.length) = (Some(unit.physical_offset), unit.size_bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, group: &Group, messages: &mut Vec<Bytes>) -> Result<(), ReadError> {
+        let Some(start) = self.start.take() else { return Ok(()) };
+        messages.push(group.log.slice(start, self.length)?);
+        Ok(())
+    }
+}

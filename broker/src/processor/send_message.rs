@@ -1,0 +1,290 @@
+//! Requests 10, 310 and 320: messages into the log (RocketMQ `SendMessageProcessor`).
+//!
+//! All sends of one read of a connection become one piece of work for the proposer and are answered with one write.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use raftmq_model::message::Message;
+use raftmq_model::{message_codec, message_id, permission, properties, sys_flag, topic};
+use raftmq_remoting::header::SendMessageRequestHeader;
+use raftmq_remoting::{FieldValue, RemotingCommand, ReplyBuffer, RequestMeta, Session, response_code};
+use raftmq_store::{Appended, EncodedMessages, ProposalRecord};
+
+use super::batch_body;
+use crate::group::Group;
+use crate::proposer::{ProposeError, Work};
+use crate::replicator::ReplicateError;
+use crate::state_machine::{AutoCreate, Command, SendCreation, Topic, decide_for_send};
+
+/// A send that waits for its batch.
+struct PendingSend {
+    meta: RequestMeta,
+    queue_id: i32,
+    message_count: u32,
+    bytes: usize,
+}
+
+/// Why a send is answered without being proposed.
+struct Refusal {
+    code: i32,
+    remark: String,
+}
+
+impl Refusal {
+    fn new(code: i32, remark: impl Into<String>) -> Refusal {
+        Refusal { code, remark: remark.into() }
+    }
+}
+
+/// Encodes and proposes the sends of one read. Those that are refused are answered into `replies`.
+pub fn handle(group: &Arc<Group>, session: &Arc<Session>, requests: Vec<RemotingCommand>, replies: &mut ReplyBuffer) {
+    let mut records = Vec::with_capacity(requests.len());
+    let mut pending = Vec::with_capacity(requests.len());
+    let mut kept = Vec::with_capacity(requests.len());
+    for request in requests {
+        match encode(group, session, &request, &mut records) {
+            Ok(send) => {
+                pending.push(send);
+                kept.push(request);
+            }
+            Err(refusal) => refuse(group, replies, request.meta(), refusal.code, &refusal.remark),
+        }
+    }
+    if pending.is_empty() {
+        return;
+    }
+    let (group_, session) = (group.clone(), session.clone());
+    let done = Box::new(move |result: Result<&[Appended], ProposeError>| {
+        answer(&group_, &session, pending, kept, result);
+    });
+    group.proposer.submit(Work { records, done });
+}
+
+fn answer(
+    group: &Arc<Group>,
+    session: &Arc<Session>,
+    pending: Vec<PendingSend>,
+    requests: Vec<RemotingCommand>,
+    result: Result<&[Appended], ProposeError>,
+) {
+    let mut replies = ReplyBuffer::default();
+    match result {
+        Ok(appended) => {
+            let (mut messages, mut bytes) = (0, 0);
+            for (send, appended) in pending.iter().zip(appended) {
+                messages += u64::from(send.message_count);
+                bytes += send.bytes as u64;
+                stored(group, &mut replies, send, appended);
+            }
+            group.metrics.messages_in.add(messages);
+            group.metrics.bytes_in.add(bytes);
+        }
+        Err(error) => {
+            let (code, remark) = match &error {
+                // Nothing was appended: this member or a new leader may take the same requests again.
+                ProposeError::Replicate(ReplicateError::NotAppended(_)) => {
+                    group.hold_for_leader(session, requests);
+                    return;
+                }
+                ProposeError::Busy { .. } => (
+                    response_code::SYSTEM_BUSY,
+                    format!("[OVERLOAD]system busy, start flow control for a while: {error}"),
+                ),
+                ProposeError::Expired(_) => (response_code::SERVICE_NOT_AVAILABLE, error.to_string()),
+                ProposeError::Replicate(ReplicateError::Illegal(_)) => {
+                    (response_code::MESSAGE_ILLEGAL, error.to_string())
+                }
+                ProposeError::Replicate(ReplicateError::Unknown(_)) => (
+                    response_code::SYSTEM_ERROR,
+                    format!("[PC_SYNCHRONIZED]broker busy, wait quorum ack timeout: {error}"),
+                ),
+                ProposeError::Replicate(ReplicateError::Stopped(_)) => {
+                    (response_code::SERVICE_NOT_AVAILABLE, format!("service not available now: {error}"))
+                }
+            };
+            for send in &pending {
+                refuse(group, &mut replies, send.meta, code, &remark);
+            }
+        }
+    }
+    session.send(replies);
+}
+
+/// The answer of a stored message; 4.x clients need region and trace flag on every answer.
+fn stored(group: &Group, replies: &mut ReplyBuffer, send: &PendingSend, appended: &Appended) {
+    let mut id = message_id::encode(group.store_host, appended.first);
+    for offset in &appended.rest {
+        id.push(',');
+        id.push_str(&message_id::encode(group.store_host, *offset));
+    }
+    replies.push(
+        send.meta,
+        response_code::SUCCESS,
+        None,
+        &[
+            ("MSG_REGION", FieldValue::Str(&group.config.region_id)),
+            ("TRACE_ON", FieldValue::Bool(group.config.trace_on)),
+            ("msgId", FieldValue::Str(&id)),
+            ("queueId", FieldValue::Int(i64::from(send.queue_id))),
+            ("queueOffset", FieldValue::Int(appended.queue_offset.0 as i64)),
+        ],
+        &[],
+    );
+}
+
+fn refuse(group: &Group, replies: &mut ReplyBuffer, meta: RequestMeta, code: i32, remark: &str) {
+    replies.push(
+        meta,
+        code,
+        Some(remark),
+        &[
+            ("MSG_REGION", FieldValue::Str(&group.config.region_id)),
+            ("TRACE_ON", FieldValue::Bool(group.config.trace_on)),
+        ],
+        &[],
+    );
+}
+
+/// Checks one send in RocketMQ's order and appends its records, with the creation of its topic before them if the
+/// topic is new.
+fn encode(
+    group: &Group,
+    session: &Session,
+    request: &RemotingCommand,
+    records: &mut Vec<ProposalRecord>,
+) -> Result<PendingSend, Refusal> {
+    let header = SendMessageRequestHeader::decode(request)
+        .map_err(|error| Refusal::new(response_code::SYSTEM_ERROR, error.to_string()))?;
+    let now = group.seams.clock.unix_ms();
+    let config = &group.config;
+    if now < config.start_accept_send_timestamp {
+        let until = config.start_accept_send_timestamp;
+        return Err(Refusal::new(response_code::SYSTEM_ERROR, format!("broker unable to service, until {until}")));
+    }
+    if !permission::is_writable(config.broker_permission) {
+        let remark = format!("the broker[{}] sending message is forbidden", config.broker_ip1);
+        return Err(Refusal::new(response_code::NO_PERMISSION, remark));
+    }
+    topic::validate_name(&header.topic)
+        .map_err(|error| Refusal::new(response_code::SYSTEM_ERROR, error.to_string()))?;
+    if topic::is_send_forbidden(&header.topic) {
+        let remark = format!("Sending message to topic[{}] is forbidden.", header.topic);
+        return Err(Refusal::new(response_code::NO_PERMISSION, remark));
+    }
+    let (topic_config, create) = find_topic(group, session, &header)?;
+    let queues = topic_config.write_queue_nums.max(topic_config.read_queue_nums);
+    if header.queue_id >= queues {
+        let remark = format!(
+            "request queueId[{}] is illegal, {:?} Producer: {}",
+            header.queue_id,
+            topic_config.config,
+            session.peer()
+        );
+        return Err(Refusal::new(response_code::SYSTEM_ERROR, remark));
+    }
+    let queue_id = match header.queue_id {
+        id if id >= 0 => id,
+        _ => group.seams.rng.below(topic_config.write_queue_nums.max(1) as u64) as i32,
+    };
+    let mut flags = header.sys_flag & !(sys_flag::BORN_HOST_V6 | sys_flag::STORE_HOST_V6);
+    if topic_config.topic_filter_type == topic::TopicFilterType::MultiTag {
+        flags |= sys_flag::MULTI_TAGS;
+    }
+    let message = Message {
+        topic: &topic_config.name,
+        queue_id,
+        flag: header.flag,
+        sys_flag: flags,
+        born_timestamp: header.born_timestamp,
+        born_host: session.peer(),
+        store_host: group.store_host,
+        reconsume_times: header.reconsume_times.unwrap_or(0),
+        prepared_transaction_offset: 0,
+        body: &request.body,
+        properties: &[],
+    };
+    let wire_properties = header.properties.as_deref().unwrap_or("").as_bytes();
+    let mut encoded = EncodedMessages { topic: topic_config.name.clone(), queue_id, count: 0, bytes: Vec::new() };
+    if header.batch {
+        batch_body::encode(&message, wire_properties, &config.cluster, config.max_message_bytes, &mut encoded)
+            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    } else {
+        encode_single(group, message, wire_properties, &mut encoded)?;
+    }
+    let send = PendingSend { meta: request.meta(), queue_id, message_count: encoded.count, bytes: encoded.bytes.len() };
+    records.extend(create.map(|command| ProposalRecord::Command(command.to_record())));
+    records.push(ProposalRecord::Messages(encoded));
+    Ok(send)
+}
+
+/// The topic of a send and, if it is new, the command that creates it.
+fn find_topic(
+    group: &Group,
+    session: &Session,
+    header: &SendMessageRequestHeader<'_>,
+) -> Result<(Arc<Topic>, Option<Command>), Refusal> {
+    let send = SendCreation {
+        topic: &header.topic,
+        default_topic: &header.default_topic,
+        default_topic_queue_nums: header.default_topic_queue_nums,
+        unit_mode: header.unit_mode,
+        auto_create_topic_enable: group.config.auto_create_topic,
+    };
+    match decide_for_send(&group.topics, send) {
+        AutoCreate::Use(topic) => Ok((topic, None)),
+        AutoCreate::Create(config) => {
+            let (topic, queues, client) = (&config.topic_name, config.write_queue_nums, session.peer());
+            tracing::info!(topic, queues, %client, "topic is created by a send");
+            let at_unix_ms = group.seams.clock.unix_ms();
+            let create = Command::PutTopic { config: config.clone(), from_auto_create: true, at_unix_ms };
+            Ok((Arc::new(Topic { name: Arc::from(config.topic_name.as_str()), config }), Some(create)))
+        }
+        AutoCreate::Refuse { code, remark } => Err(Refusal { code, remark }),
+    }
+}
+
+fn encode_single(
+    group: &Group,
+    message: Message<'_>,
+    wire_properties: &[u8],
+    encoded: &mut EncodedMessages,
+) -> Result<(), Refusal> {
+    let config = &group.config;
+    if properties::get_str(wire_properties, properties::TRAN_MSG)
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    {
+        let remark = format!(
+            "the broker[{}] sending transaction message is forbidden: this version of RaftMQ has no transactions",
+            config.broker_ip1
+        );
+        return Err(Refusal::new(response_code::NO_PERMISSION, remark));
+    }
+    let is_retry = message.topic.starts_with(topic::RETRY_PREFIX);
+    let delayed = properties::get_str(wire_properties, properties::DELAY)
+        .and_then(|level| level.parse::<i32>().ok())
+        .is_some_and(|level| level > 0);
+    if delayed && !is_retry {
+        let remark = "this version of RaftMQ has no delayed messages: send without a delay level";
+        return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, remark));
+    }
+    let mut text = Vec::with_capacity(wire_properties.len() + 24);
+    if properties::get(wire_properties, properties::WAIT).is_some() {
+        properties::push_without(&mut text, wire_properties, &[properties::WAIT]);
+    } else {
+        text.extend_from_slice(wire_properties);
+    }
+    properties::push(&mut text, properties::CLUSTER, &config.cluster);
+    let message = Message { properties: &text, ..message };
+    encoded.bytes.reserve(message_codec::OVERHEAD_V4_BYTES + message.body.len() + message.topic.len() + text.len());
+    message_codec::encode(&message, config.max_message_bytes, &mut encoded.bytes).map_err(|error| {
+        let remark: Cow<'_, str> = format!(
+            "the message is illegal, maybe msg body or properties length not matched. msg body length limit {}B, msg properties length limit 32KB. {error}",
+            config.max_message_bytes
+        )
+        .into();
+        Refusal::new(response_code::MESSAGE_ILLEGAL, remark)
+    })?;
+    encoded.count = 1;
+    Ok(())
+}
