@@ -98,7 +98,8 @@ pub(crate) fn create_durably(disk: &dyn Disk, directory: &Path) -> io::Result<()
     if directory.as_os_str().is_empty() || disk.exists(directory) {
         return Ok(());
     }
-    let parent = directory.parent().unwrap_or(Path::new("/"));
+    // Without a parent it is "/", and a disk without that has gone.
+    let parent = directory.parent().ok_or(io::ErrorKind::NotFound)?;
     create_durably(disk, parent)?;
     disk.create_dir_all(directory)?;
     disk.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })

@@ -131,10 +131,6 @@ impl MarkFile {
         self.newest
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Makes `mark` durable with the next sequence number.
     pub(crate) fn write(&mut self, disk: &dyn Disk, mut mark: Mark) -> std::io::Result<()> {
         mark.sequence = self.newest.map_or(1, |newest| newest.sequence + 1);
@@ -154,5 +150,62 @@ impl MarkFile {
         }
         self.newest = Some(mark);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raftmq_sys::RealDisk;
+
+    fn mark() -> Mark {
+        Mark {
+            sequence: 1,
+            is_closed: true,
+            flushed: 2,
+            recovery_point: 3,
+            dispatched: 4,
+            store_timestamp: 5,
+            queue_count: 6,
+            queue_fingerprint: 7,
+            checkpoint: [8; CHECKPOINT_HEAD_BYTES],
+            checkpoint_before: [9; CHECKPOINT_HEAD_BYTES],
+        }
+    }
+
+    /// The layout of docs/on-disk-format.md, byte by byte.
+    #[test]
+    fn golden_bytes_and_every_flip_is_noticed() {
+        let bytes = mark().encode();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = format!(
+            "524d514b000100010000000000000001000000000000000200000000000000030000000000000004\
+             000000000000000500000000000000060000000000000007{}{}37e301a8",
+            "08".repeat(40),
+            "09".repeat(40)
+        );
+        assert_eq!(hex, expected);
+        assert_eq!(Mark::decode(&bytes), Some(mark()));
+        for at in 0..bytes.len() {
+            let mut flipped = bytes;
+            flipped[at] ^= 1;
+            assert_eq!(Mark::decode(&flipped), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_torn_slot_leaves_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, path) = (RealDisk::new(), folder.path().join("mark"));
+        let mut file = MarkFile::open(&disk, &path).unwrap();
+        for flushed in 1..=3 {
+            file.write(&disk, Mark { flushed, ..mark() }).unwrap();
+        }
+        let newest = |path: &Path| MarkFile::open(&disk, path).unwrap().newest().map(|mark| mark.flushed);
+        assert_eq!(newest(&path), Some(3));
+        disk.open(&path, Open::Write).unwrap().write_at(&[0xFF; 8], SLOT_BYTES + 20).unwrap();
+        assert_eq!(newest(&path), Some(2));
+        disk.open(&path, Open::Write).unwrap().write_at(&[0xFF; 8], 20).unwrap();
+        assert_eq!(newest(&path), None);
     }
 }

@@ -1,0 +1,7 @@
+//! The store on real files.
+
+mod classic;
+mod model;
+mod queues;
+mod raft;
+mod support;
