@@ -1,0 +1,274 @@
+use std::borrow::Cow;
+
+use crate::fields::ExtFields;
+
+/// Why the fields of a request are not its header. Answered with SYSTEM_ERROR and this text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FieldError {
+    #[error("the custom field <{0}> is null")]
+    Missing(&'static str),
+    #[error("the custom field <{name}> is not a number of {bits} bits: {value}")]
+    NotANumber { name: &'static str, bits: u32, value: String },
+}
+
+/// Longest part of a wrong value that an error repeats, in characters.
+const VALUE_CHARS: usize = 64;
+
+/// What a header can consist of.
+pub trait HeaderField<'a>: Sized {
+    /// The value of a field that is there.
+    fn read(name: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError>;
+    /// The value of a field that is not.
+    fn absent(name: &'static str) -> Result<Self, FieldError>;
+    /// Appends the field, unless it has no value.
+    fn write(&self, name: &'static str, fields: &mut ExtFields);
+}
+
+impl<'a> HeaderField<'a> for Cow<'a, str> {
+    #[inline]
+    fn read(_: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
+        Ok(value)
+    }
+
+    fn absent(name: &'static str) -> Result<Self, FieldError> {
+        Err(FieldError::Missing(name))
+    }
+
+    fn write(&self, name: &'static str, fields: &mut ExtFields) {
+        fields.push(name, self);
+    }
+}
+
+/// Empty counts as absent: the C++ client sends groups it does not have so.
+impl<'a> HeaderField<'a> for Option<Cow<'a, str>> {
+    #[inline]
+    fn read(_: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
+        Ok((!value.is_empty()).then_some(value))
+    }
+
+    fn absent(_: &'static str) -> Result<Self, FieldError> {
+        Ok(None)
+    }
+
+    fn write(&self, name: &'static str, fields: &mut ExtFields) {
+        if let Some(value) = self {
+            fields.push(name, value);
+        }
+    }
+}
+
+macro_rules! numbers {
+    ($($kind:ty),*) => {$(
+        impl<'a> HeaderField<'a> for $kind {
+            #[inline]
+            fn read(name: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
+                value.parse().map_err(|_| FieldError::NotANumber {
+                    name,
+                    bits: <$kind>::BITS,
+                    value: value.chars().take(VALUE_CHARS).collect(),
+                })
+            }
+
+            fn absent(name: &'static str) -> Result<Self, FieldError> {
+                Err(FieldError::Missing(name))
+            }
+
+            fn write(&self, name: &'static str, fields: &mut ExtFields) {
+                fields.push(name, self);
+            }
+        }
+
+        impl<'a> HeaderField<'a> for Option<$kind> {
+            #[inline]
+            fn read(name: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
+                if value.is_empty() { Ok(None) } else { <$kind>::read(name, value).map(Some) }
+            }
+
+            fn absent(_: &'static str) -> Result<Self, FieldError> {
+                Ok(None)
+            }
+
+            fn write(&self, name: &'static str, fields: &mut ExtFields) {
+                if let Some(value) = self {
+                    fields.push(name, value);
+                }
+            }
+        }
+    )*};
+}
+
+numbers!(i32, i64);
+
+/// As Java parses: `true` in any case is true, everything else and nothing is false.
+impl<'a> HeaderField<'a> for bool {
+    #[inline]
+    fn read(_: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
+        Ok(value.eq_ignore_ascii_case("true"))
+    }
+
+    fn absent(_: &'static str) -> Result<Self, FieldError> {
+        Ok(false)
+    }
+
+    fn write(&self, name: &'static str, fields: &mut ExtFields) {
+        fields.push(name, self);
+    }
+}
+
+impl<'a> HeaderField<'a> for Option<bool> {
+    #[inline]
+    fn read(name: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
+        bool::read(name, value).map(Some)
+    }
+
+    fn absent(_: &'static str) -> Result<Self, FieldError> {
+        Ok(None)
+    }
+
+    fn write(&self, name: &'static str, fields: &mut ExtFields) {
+        if let Some(value) = self {
+            fields.push(name, value);
+        }
+    }
+}
+
+/// The text of a name given as bytes. Names are matched as byte strings because those compile to one decision tree.
+pub(crate) const fn name(bytes: &'static [u8]) -> &'static str {
+    match std::str::from_utf8(bytes) {
+        Ok(name) => name,
+        Err(_) => panic!("names are ASCII"),
+    }
+}
+
+/// Defines a header: per field its name here, its type and its name on the wire.
+macro_rules! header {
+    (
+        $(#[$about:meta])*
+        $header:ident<$life:lifetime> {
+            $( $(#[$field_about:meta])* $field:ident : $kind:ty = $wire:literal ),* $(,)?
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $header<$life> {
+            $( $(#[$field_about])* pub $field: $kind, )*
+        }
+
+        impl<$life> $header<$life> {
+            /// Reads the header out of the fields of a request or answer.
+            pub fn decode(fields: &$life $crate::ExtFields) -> Result<Self, $crate::header::FieldError> {
+                use $crate::header::{HeaderField, field::name as text};
+                $( let mut $field: Option<$kind> = None; )*
+                for (name, value) in fields.iter() {
+                    match name.as_bytes() {
+                        $( $wire => $field = Some(HeaderField::read(text($wire), value)?), )*
+                        _ => {}
+                    }
+                }
+                Ok($header {
+                    $( $field: match $field {
+                        Some(value) => value,
+                        None => HeaderField::absent(text($wire))?,
+                    }, )*
+                })
+            }
+
+            /// The fields as they go on the wire.
+            pub fn to_fields(&self) -> $crate::ExtFields {
+                use $crate::header::{HeaderField, field::name as text};
+                let mut fields = $crate::ExtFields::new();
+                $( HeaderField::write(&self.$field, text($wire), &mut fields); )*
+                fields
+            }
+        }
+    };
+}
+pub(crate) use header;
+
+/// Like [`header!`] for headers without text, which borrow nothing.
+macro_rules! plain_header {
+    (
+        $(#[$about:meta])*
+        $header:ident {
+            $( $(#[$field_about:meta])* $field:ident : $kind:ty = $wire:literal ),* $(,)?
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $header {
+            $( $(#[$field_about])* pub $field: $kind, )*
+        }
+
+        impl $header {
+            /// Reads the header out of the fields of a request or answer.
+            pub fn decode(fields: &$crate::ExtFields) -> Result<Self, $crate::header::FieldError> {
+                use $crate::header::{HeaderField, field::name as text};
+                $( let mut $field: Option<$kind> = None; )*
+                for (name, value) in fields.iter() {
+                    match name.as_bytes() {
+                        $( $wire => $field = Some(HeaderField::read(text($wire), value)?), )*
+                        _ => {}
+                    }
+                }
+                Ok($header {
+                    $( $field: match $field {
+                        Some(value) => value,
+                        None => HeaderField::absent(text($wire))?,
+                    }, )*
+                })
+            }
+
+            /// The fields as they go on the wire.
+            pub fn to_fields(&self) -> $crate::ExtFields {
+                use $crate::header::{HeaderField, field::name as text};
+                let mut fields = $crate::ExtFields::new();
+                $( HeaderField::write(&self.$field, text($wire), &mut fields); )*
+                fields
+            }
+        }
+    };
+}
+pub(crate) use plain_header;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    header! {
+        /// For the tests below.
+        Sample<'a> {
+            text: Cow<'a, str> = b"text",
+            number: i32 = b"number",
+            maybe: Option<i64> = b"maybe",
+            flag: bool = b"flag",
+            group: Option<Cow<'a, str>> = b"group",
+        }
+    }
+
+    fn fields(pairs: &[(&'static str, &str)]) -> ExtFields {
+        let mut fields = ExtFields::new();
+        pairs.iter().for_each(|(name, value)| fields.push(*name, value));
+        fields
+    }
+
+    #[test]
+    fn fields_are_read_by_their_types() {
+        let given =
+            fields(&[("x", "?"), ("number", "-3"), ("flag", "TRUE"), ("group", ""), ("text", "a"), ("text", "b")]);
+        let sample = Sample::decode(&given).unwrap();
+        let expected = Sample { text: "b".into(), number: -3, maybe: None, flag: true, group: None };
+        assert_eq!(sample, expected);
+        assert_eq!(Sample::decode(&sample.to_fields()).unwrap(), expected);
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let missing = Sample::decode(&ExtFields::new()).unwrap_err();
+        assert_eq!(missing.to_string(), "the custom field <text> is null");
+        let given = fields(&[("text", ""), ("number", "3x")]);
+        let wrong = Sample::decode(&given).unwrap_err();
+        assert_eq!(wrong.to_string(), "the custom field <number> is not a number of 32 bits: 3x");
+        let given = fields(&[("text", ""), ("number", "3"), ("maybe", "9223372036854775808")]);
+        assert!(matches!(Sample::decode(&given), Err(FieldError::NotANumber { name: "maybe", bits: 64, .. })));
+    }
+}
