@@ -50,7 +50,8 @@ impl Caller {
     /// `stale`: an answer that is due for longer than this breaks the link.
     pub(crate) fn new(dialer: Dialer, member: BrokerNode, purpose: Purpose, stale: Duration) -> Caller {
         let (calls, queue) = mpsc::channel(QUEUED_CALLS);
-        tokio::spawn(run(dialer, member, purpose, stale, queue));
+        let runtime = dialer.runtime.clone();
+        runtime.spawn(run(dialer, member, purpose, stale, queue));
         Caller { calls }
     }
 

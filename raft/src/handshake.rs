@@ -1,9 +1,12 @@
 //! Who may talk to whom: the first two messages of each link.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::durable::Durable;
 use crate::membership::BrokerNode;
@@ -20,6 +23,8 @@ pub(crate) struct Identity {
     pub(crate) slot: u16,
     pub(crate) incarnation: u128,
     pub(crate) segment_bytes: u64,
+    /// The slots of all configured members, in order; they must agree when the group is formed.
+    pub(crate) slots: Vec<u32>,
     pub(crate) durable: Arc<Durable>,
 }
 
@@ -37,11 +42,14 @@ pub(crate) enum DialError {
     },
 }
 
-/// Opens links to one member.
+/// Opens links to other members.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) identity: Arc<Identity>,
+    /// Where the tasks of links run, whoever asks for them.
+    pub(crate) runtime: Handle,
+    pub(crate) refusals: Arc<RefusalLog>,
 }
 
 impl Dialer {
@@ -77,8 +85,39 @@ impl Dialer {
 
     /// [`Dialer::dial`] to a member of the membership.
     pub(crate) async fn dial_member(&self, member: &BrokerNode, purpose: Purpose) -> Result<Link, DialError> {
-        let (link, _) = self.dial(&member.address, member.slot, Some(member.incarnation), purpose).await?;
-        Ok(link)
+        match self.dial(&member.address, member.slot, Some(member.incarnation), purpose).await {
+            Ok((link, _)) => Ok(link),
+            Err(error) => {
+                if matches!(error, DialError::Refused { .. }) {
+                    self.refusals.note(u32::from(member.slot), &error.to_string());
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Says each refusal once, and again when it lasts: members try several times a second.
+#[derive(Default)]
+pub(crate) struct RefusalLog {
+    last: Mutex<HashMap<u32, (String, Instant)>>,
+}
+
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+impl RefusalLog {
+    pub(crate) fn note(&self, slot: u32, reason: &str) {
+        let now = Instant::now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.get(&slot);
+        if known.is_some_and(|(text, at)| text == reason && now.duration_since(*at) < REFUSAL_LOG_INTERVAL) {
+            return;
+        }
+        // Slots come from strangers too; there are at most 65536 real ones.
+        if slot <= u32::from(u16::MAX) {
+            last.insert(slot, (reason.to_owned(), now));
+        }
+        tracing::warn!(peer = slot, reason, "refused");
     }
 }
 
@@ -95,6 +134,7 @@ impl Identity {
             to_incarnation: incarnation.map(wire::incarnation_bytes).unwrap_or_default(),
             joined: self.durable.joined(),
             segment_bytes: self.segment_bytes,
+            slots: self.slots.clone(),
             authentication: bytes::Bytes::new(),
         }
     }
@@ -147,6 +187,12 @@ impl Identity {
             return Verdict::Refuse(Refusal { reason, replaced: true });
         }
         if hello.purpose() == Purpose::Probe {
+            if !self.durable.joined() && !hello.joined && hello.slots != self.slots {
+                return refuse(format!(
+                    "dLegerPeers of {own} names the slots {:?}, those of n{from} {:?}",
+                    self.slots, hello.slots
+                ));
+            }
             return Verdict::Welcome;
         }
         if self.durable.joined() {
@@ -198,6 +244,7 @@ mod tests {
             slot,
             incarnation,
             segment_bytes: 1024,
+            slots: vec![0, 1, 2],
             durable: Arc::new(Durable::new(file)),
         };
         (directory, identity)
@@ -248,6 +295,15 @@ mod tests {
         assert!(reason(one.judge(&zero.hello(1, Some(7), Purpose::Control), None, false)).contains("wiped"));
         assert!(reason(one.judge(&zero.hello(1, None, Purpose::Control), None, false)).contains("not part"));
         assert_eq!(one.judge(&zero.hello(1, None, Purpose::Probe), None, false), Verdict::Welcome);
+    }
+
+    #[test]
+    fn members_that_disagree_about_the_group_do_not_form_it() {
+        let (_a, mut zero) = identity(0, 100, false);
+        let (_b, one) = identity(1, 101, false);
+        assert_eq!(one.judge(&zero.hello(1, None, Purpose::Probe), None, false), Verdict::Welcome);
+        zero.slots = vec![0, 1];
+        assert!(reason(one.judge(&zero.hello(1, None, Purpose::Probe), None, false)).contains("[0, 1]"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::applier::Applier;
 use crate::forward::ForwardHandler;
-use crate::handshake::{Identity, Verdict};
+use crate::handshake::{Identity, RefusalLog, Verdict};
 use crate::membership::BrokerNode;
 use crate::transport::{Link, Message};
 use crate::type_config::{Entry, TypeConfig};
@@ -29,19 +29,21 @@ pub(crate) struct PeerServer {
     pub(crate) spawn: Arc<dyn Spawn>,
     /// Told when this member has become part of the group.
     pub(crate) joined: Notify,
+    pub(crate) refusals: Arc<RefusalLog>,
     /// True once the group stops: all links end.
     pub(crate) stopping: watch::Sender<bool>,
 }
 
-/// A message that no member of this version sends; its link is closed.
+/// Why a link is closed from this end.
 #[derive(Debug, thiserror::Error)]
 enum ServeError {
+    /// No member of this version sends such a message.
     #[error("{0}")]
     Malformed(String),
     #[error("raft: {0}")]
     Raft(String),
-    #[error("the link ended")]
-    Ended,
+    #[error("the link broke: {0}")]
+    Link(String),
 }
 
 impl From<wire::Malformed> for ServeError {
@@ -58,8 +60,11 @@ impl PeerServer {
         let purpose = hello.purpose();
         tokio::select! {
             result = self.welcome_and_serve(hello, link) => {
-                if let Err(error) = result {
-                    tracing::warn!(from = slot, ?purpose, %error, "link closed");
+                match result {
+                    Ok(()) => {}
+                    // Members come and go; whoever dialled tries again.
+                    Err(error @ ServeError::Link(_)) => tracing::debug!(from = slot, ?purpose, %error, "link closed"),
+                    Err(error) => tracing::warn!(from = slot, ?purpose, %error, "link closed"),
                 }
             }
             _ = stopping.wait_for(|stopping| *stopping) => {}
@@ -73,6 +78,7 @@ impl PeerServer {
             Verdict::Welcome => {}
             Verdict::Join => self.join().await?,
             Verdict::Refuse(refusal) => {
+                self.refusals.note(hello.from_slot, &refusal.reason);
                 refuse(&link.outgoing, refusal).await;
                 return Ok(());
             }
@@ -137,7 +143,7 @@ impl PeerServer {
     async fn serve_control(&self, raft: &Raft, link: Link) -> Result<(), ServeError> {
         let Link { outgoing, mut incoming } = link;
         while let Some(message) = incoming.next().await {
-            let Message(message) = message.map_err(|error| ServeError::Malformed(error.0))?;
+            let Message(message) = message.map_err(|error| ServeError::Link(error.0))?;
             let body = message.body.ok_or_else(|| ServeError::Malformed("empty message".to_owned()))?;
             let raft = raft.clone();
             let outgoing = outgoing.clone();
@@ -171,7 +177,7 @@ impl PeerServer {
                         self.forward.handle(from, payload, reply);
                     }
                     Some(Ok(_)) => return Err(ServeError::Malformed("not a forwarded request".to_owned())),
-                    Some(Err(error)) => return Err(ServeError::Malformed(error.0)),
+                    Some(Err(error)) => return Err(ServeError::Link(error.0)),
                     None => return Ok(()),
                 },
                 Some((id, payload)) = replied.recv() => answer(&outgoing, id, Body::Forwarded(payload)).await?,
@@ -182,12 +188,10 @@ impl PeerServer {
 
 async fn answer(outgoing: &mpsc::Sender<Message>, id: u64, body: Body) -> Result<(), ServeError> {
     let message = Message(PeerMessage { id, body: Some(body) });
-    outgoing.send(message).await.map_err(|_| ServeError::Ended)
+    outgoing.send(message).await.map_err(|_| ServeError::Link("the other end closed it".to_owned()))
 }
 
-/// Says no, on both sides' logs.
 pub(crate) async fn refuse(outgoing: &mpsc::Sender<Message>, refusal: Refusal) {
-    tracing::warn!(reason = refusal.reason, "refused a member");
     // The other end may be gone already.
     let _ = answer(outgoing, 0, Body::Refusal(refusal)).await;
 }
@@ -221,7 +225,7 @@ async fn serve_request(raft: &Raft, body: Body) -> Result<Body, ServeError> {
 fn read_append(
     message: Result<Message, crate::transport::LinkError>,
 ) -> Result<AppendEntriesRequest<TypeConfig>, ServeError> {
-    let Message(message) = message.map_err(|error| ServeError::Malformed(error.0))?;
+    let Message(message) = message.map_err(|error| ServeError::Link(error.0))?;
     match message.body {
         Some(Body::Append(request)) => append_request(request),
         _ => Err(ServeError::Malformed("not an append".to_owned())),

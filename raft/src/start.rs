@@ -1,5 +1,6 @@
 //! From a directory to a running member.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::durable::Durable;
 use crate::error::StartError;
 use crate::forward::ForwardHandler;
 use crate::group::{MAX_ENTRY_BYTES, QUEUED_PROPOSALS, RaftEnvironment, RaftGroup};
-use crate::handshake::{Dialer, Identity};
+use crate::handshake::{Dialer, Identity, RefusalLog};
 use crate::hard_state::{HardState, HardStateFile};
 use crate::log_storage::{LogStorage, SharedWriter};
 use crate::membership::BrokerNode;
@@ -76,9 +77,16 @@ pub(crate) async fn start(
         slot: own.slot,
         incarnation: durable.state().incarnation,
         segment_bytes: config.store.segment_bytes,
+        slots: config.peers.iter().map(|peer| u32::from(peer.slot)).collect::<BTreeSet<_>>().into_iter().collect(),
         durable: Arc::clone(&durable),
     });
-    let dialer = Dialer { transport: environment.listeners.transport(), identity: Arc::clone(&identity) };
+    let refusals = Arc::new(RefusalLog::default());
+    let dialer = Dialer {
+        transport: environment.listeners.transport(),
+        identity: Arc::clone(&identity),
+        runtime: environment.runtime.clone(),
+        refusals: Arc::clone(&refusals),
+    };
     let writer: SharedWriter = Arc::new(Mutex::new(Some(writer)));
     let log_storage =
         LogStorage::new(Arc::clone(&writer), entries, flusher, Arc::clone(&durable), Arc::clone(&seams.spawn));
@@ -98,6 +106,7 @@ pub(crate) async fn start(
         forward,
         spawn: Arc::clone(&seams.spawn),
         joined: Notify::new(),
+        refusals,
         stopping: watch::Sender::new(false),
     });
     let registration = environment

@@ -1,6 +1,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -60,6 +61,9 @@ impl Member {
 pub(crate) struct Cluster {
     root: TempDir,
     pub(crate) cluster: String,
+    group: String,
+    /// One for each process that a member stands for.
+    listeners: Vec<RaftListeners>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) members: Vec<Option<Member>>,
     pub(crate) flush: FlushMode,
@@ -68,15 +72,28 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Nobody runs yet.
     pub(crate) fn new(size: u16) -> Cluster {
-        let held: Vec<TcpListener> = (0..size).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
-        let peers = held.iter().zip(0..).map(|(listener, slot)| Peer { slot, address: address(listener) });
+        let peers = (0..size).map(|slot| Peer { slot, address: format!("127.0.0.1:{}", free_port()) });
         Cluster {
             root: tempfile::tempdir().unwrap(),
             cluster: "test".to_owned(),
+            group: "g".to_owned(),
+            listeners: (0..size).map(|_| RaftListeners::grpc()).collect(),
             peers: peers.collect(),
             members: (0..size).map(|_| None).collect(),
             flush: FlushMode::Sync,
+        }
+    }
+
+    /// Another group of the same processes, at the same addresses.
+    pub(crate) fn beside(other: &Cluster, group: &str) -> Cluster {
+        Cluster {
+            root: tempfile::tempdir().unwrap(),
+            cluster: other.cluster.clone(),
+            group: group.to_owned(),
+            listeners: other.listeners.clone(),
+            peers: other.peers.clone(),
+            members: other.members.iter().map(|_| None).collect(),
+            flush: other.flush,
         }
     }
 
@@ -102,7 +119,7 @@ impl Cluster {
             zero_ahead_bytes: 0,
             ..StoreConfig::new(self.directory(slot))
         };
-        let mut config = RaftConfig::new(&self.cluster, "g", slot, self.peers.clone(), store);
+        let mut config = RaftConfig::new(&self.cluster, &self.group, slot, self.peers.clone(), store);
         config.timers = Timers {
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(500),
@@ -116,12 +133,18 @@ impl Cluster {
         self.start_with(config).await;
     }
 
+    /// Takes the directory of a member back to what `copy` holds.
+    pub(crate) fn restore(&self, slot: u16, copy: &Path) {
+        wipe(&self.directory(slot));
+        copy_directory(copy, &self.directory(slot));
+    }
+
     /// A killed member's threads and sockets take a moment to go, so locked and in use are tried again.
     pub(crate) async fn start_with(&mut self, config: RaftConfig) {
         let slot = config.self_slot;
         let begun = Instant::now();
         let member = loop {
-            match start(config.clone()).await {
+            match start(config.clone(), self.listeners[usize::from(slot)].clone()).await {
                 Ok(member) => break member,
                 Err(error) => {
                     assert!(begun.elapsed() < PATIENCE, "n{slot} does not start: {error:?}");
@@ -196,7 +219,7 @@ impl Drop for Cluster {
     }
 }
 
-async fn start(config: RaftConfig) -> Result<Member, StartError> {
+async fn start(config: RaftConfig, listeners: RaftListeners) -> Result<Member, StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name(format!("raft-n{}", config.self_slot))
@@ -227,6 +250,19 @@ async fn start(config: RaftConfig) -> Result<Member, StartError> {
     }
 }
 
+/// Below the ports that the system gives to outgoing connections: those of other tests must not take a port while
+/// its member is down.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + (std::process::id().wrapping_mul(97).wrapping_add(step) % 22_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// Waits for a condition; what must happen has [`PATIENCE`].
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -238,6 +274,19 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
 
 pub(crate) fn is_joining(member: &Member) -> bool {
     member.role().kind == RoleKind::Joining
+}
+
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 pub(crate) fn wipe(directory: &Path) {

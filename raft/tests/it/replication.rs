@@ -6,7 +6,7 @@ use raftmq_model::offset::QueueOffset;
 use raftmq_raft::{Committed, ProposeError};
 use raftmq_store::FlushMode;
 
-use crate::cluster::{Cluster, PATIENCE, eventually};
+use crate::cluster::{Cluster, PATIENCE, copy_directory, eventually};
 use crate::tables::{TOPIC, proposal};
 
 const IN_FLIGHT: usize = 32;
@@ -168,6 +168,52 @@ async fn all_members_killed_at_once_lose_nothing() {
         producer.check(&cluster.converged().await);
         cluster.assert_equal_logs();
     }
+}
+
+/// Trap T3: in ASYNC_FLUSH a power cut may take what a follower has acknowledged. It must catch up all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_log_went_back_catches_up() {
+    let mut cluster = Cluster::started(3).await;
+    let mut producer = Producer::new();
+    producer.produce(&cluster, batches(0, 300)).await;
+    cluster.converged().await;
+    let leader = cluster.ready_leader().await;
+    let follower = (0..3).find(|slot| *slot != leader).unwrap();
+    cluster.take(follower).shutdown().await;
+    let old = cluster.directory(follower).with_extension("old");
+    copy_directory(&cluster.directory(follower), &old);
+
+    cluster.start(follower).await;
+    producer.produce(&cluster, batches(300, 600)).await;
+    cluster.converged().await;
+    cluster.take(follower).shutdown().await;
+    cluster.restore(follower, &old);
+    cluster.start(follower).await;
+    producer.produce(&cluster, batches(600, 700)).await;
+    producer.check(&cluster.converged().await);
+    cluster.assert_equal_logs();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_groups_share_the_listeners_of_their_processes() {
+    let mut first = Cluster::started(3).await;
+    let mut second = Cluster::beside(&first, "h");
+    for slot in 0..3 {
+        second.start(slot).await;
+    }
+    for (cluster, from) in [(&first, 0), (&second, 100)] {
+        let mut producer = Producer::new();
+        producer.produce(cluster, batches(from, from + 100)).await;
+        producer.check(&cluster.converged().await);
+    }
+    // The one that goes takes nothing from the other.
+    for slot in 0..3 {
+        second.take(slot).shutdown().await;
+    }
+    let leader = first.ready_leader().await;
+    first.take(leader).shutdown().await;
+    let mut producer = Producer::new();
+    producer.produce(&first, batches(100, 200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
