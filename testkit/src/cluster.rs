@@ -164,6 +164,12 @@ impl Cluster {
         self.directory.path()
     }
 
+    /// Leaves the directory behind for whoever looks into a failure; returns it.
+    pub fn keep(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
+        self.directory.path()
+    }
+
     /// The member that the name server shows as brokerId 0.
     pub fn leader(&self) -> Option<usize> {
         let addresses = route::broker_addresses(&self.name_server_address(), "broker-a")?;

@@ -17,6 +17,7 @@ pub mod ports;
 pub mod process;
 pub mod record;
 pub mod route;
+pub mod solo;
 pub mod wait;
 
 pub use cluster::{Cluster, Group};
