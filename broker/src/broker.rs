@@ -376,7 +376,7 @@ async fn listen(group: &Arc<Group>, process: &Process) -> Result<Vec<Server>, St
     for port in [Some(config.listen_port), config.listen_port.checked_sub(2).filter(|port| *port > 0)] {
         let Some(port) = port else { continue };
         let address = format!("{}:{port}", config.bind_address);
-        let server = Server::bind(&address, server_config, dispatcher.clone(), process.seams.clone()).await;
+        let server = Server::bind(&address, server_config.clone(), dispatcher.clone(), process.seams.clone()).await;
         let server = server
             .map_err(|error| StartError::Listen { broker: config.broker_name.clone(), reason: with_causes(&error) })?;
         servers.push(server);

@@ -69,7 +69,7 @@ pub(crate) fn decode_request(mut bytes: Bytes) -> Option<ForwardedRequests> {
     let peer = take_text(&mut bytes)?.parse().ok()?;
     let client_id = take_text(&mut bytes)?;
     let count = bytes.try_get_u32().ok()? as usize;
-    let mut frames = FrameDecoder::default();
+    let frames = FrameDecoder::default();
     let mut input = BytesMut::from(bytes);
     let mut requests = Vec::new();
     while let Some(request) = frames.decode(&mut input).ok()? {

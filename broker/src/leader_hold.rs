@@ -122,7 +122,7 @@ fn offset_commit(commit: &OffsetCommit) -> RemotingCommand {
         .with_field("topic", &commit.topic)
         .with_field("queueId", commit.queue_id)
         .with_field("commitOffset", commit.offset)
-        .oneway()
+        .with_oneway()
 }
 
 fn answer_all(session: &Session, requests: &[RemotingCommand], code: i32, remark: &str) {
@@ -212,7 +212,9 @@ async fn forward(
     match raft.forward(payload, limits.answer).await {
         Ok(answer) => match forward_codec::decode_answer(answer) {
             Some(Answer::Replies(replies)) => {
-                session.send_encoded(replies, requests.iter().filter(|request| !request.is_oneway()).count());
+                let mut answers = ReplyBuffer::default();
+                answers.push_encoded(replies, requests.iter().map(RemotingCommand::meta));
+                session.send(answers);
                 Forwarded::Answered
             }
             Some(Answer::NotLeader) => Forwarded::NotTaken,

@@ -100,6 +100,18 @@ impl ReplyBuffer {
         None
     }
 
+    /// Appends frames that are encoded already: the answers to `requests`, as another member made them.
+    pub fn push_encoded(&mut self, frames: Bytes, requests: impl Iterator<Item = RequestMeta>) {
+        let answered = requests.filter(|meta| !meta.oneway);
+        self.answered.extend(answered.map(|meta| Answered { code: meta.code, received_us: meta.received_us }));
+        if !self.tail.is_empty() {
+            self.segments.push(self.tail.split().freeze());
+        }
+        if !frames.is_empty() {
+            self.segments.push(frames);
+        }
+    }
+
     /// No answer in it.
     pub fn is_empty(&self) -> bool {
         self.answered.is_empty()

@@ -146,6 +146,11 @@ impl Session {
     }
 
     /// Unique in this process.
+    /// Whether its requests came by way of another member, see [`Session::detached`].
+    pub fn is_detached(&self) -> bool {
+        matches!(self.link, Link::Detached(_))
+    }
+
     pub fn id(&self) -> u64 {
         self.id
     }

@@ -2,8 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use raftmq_model::offset::QueueOffset;
-use raftmq_remoting::body::lenient_json;
-use serde::Deserialize;
+use raftmq_remoting::body::ConsumerOffsetSerializeWrapper;
 
 use crate::state_machine::{ConsumerOffsetTable, QueueOffsets};
 
@@ -30,15 +29,8 @@ pub(super) fn write(table: &ConsumerOffsetTable) -> String {
     text
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct OffsetsFile {
-    offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
-}
-
 pub(super) fn parse(content: &[u8]) -> Result<Vec<(String, String, QueueOffsets)>, String> {
-    let value = lenient_json::parse(content).map_err(|error| error.to_string())?;
-    let file: OffsetsFile = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    let file = ConsumerOffsetSerializeWrapper::parse(content).map_err(|error| error.to_string())?;
     let mut entries = Vec::new();
     for (key, offsets) in file.offset_table {
         // Topic names have no @ in them; RocketMQ ignores keys without one too.

@@ -2,7 +2,7 @@
 
 use raftmq_model::subscription::SubscriptionGroupConfig;
 use raftmq_remoting::RemotingCommand;
-use raftmq_remoting::body::{SubscriptionGroupWrapper, lenient_json};
+use raftmq_remoting::body::{self, SubscriptionGroupWrapper};
 
 use super::request_fields::RequestFields;
 use super::{Handled, Reply};
@@ -22,9 +22,8 @@ pub fn put_group(group: &Group, request: &RemotingCommand) -> Handled {
     }
 }
 
-fn parse_group(body: &[u8]) -> Result<SubscriptionGroupConfig, Reply> {
-    let value = lenient_json::parse(body).map_err(Reply::system_error)?;
-    let config: SubscriptionGroupConfig = serde_json::from_value(value).map_err(Reply::system_error)?;
+fn parse_group(content: &[u8]) -> Result<SubscriptionGroupConfig, Reply> {
+    let config: SubscriptionGroupConfig = body::parse(content).map_err(Reply::system_error)?;
     if config.group_name.trim().is_empty() {
         return Err(Reply::system_error("the group name is blank"));
     }

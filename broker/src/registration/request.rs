@@ -2,7 +2,7 @@
 
 use raftmq_model::route::DataVersion;
 use raftmq_model::topic::TopicConfig;
-use raftmq_remoting::body::{RegisterBrokerBody, TopicConfigSerializeWrapper};
+use raftmq_remoting::body::{RegisterBrokerBody, TopicConfigSerializeWrapper, body_crc32, fastjson};
 use raftmq_remoting::{RemotingCommand, request_code};
 
 use super::{Context, MemberState};
@@ -31,19 +31,17 @@ pub(super) fn register(context: &Context, member: MemberState, only: Option<Vec<
     };
     let compressed = config.compressed_register;
     let body = body.encode(compressed);
-    let checksum = crc32fast::hash(&body) & 0x7FFF_FFFF;
     identified(request_code::REGISTER_BROKER, context, member)
         .with_field("haServerAddr", config.ha_address())
         .with_field("compressed", compressed)
-        .with_field("bodyCrc32", i64::from(checksum))
+        .with_field("bodyCrc32", body_crc32(&body))
         .with_body(body)
 }
 
 /// Asks whether the name server has this version of the topics.
 pub(super) fn query_data_version(context: &Context, member: MemberState) -> RemotingCommand {
     let version = with_epoch(context.topics.data_version(), member);
-    let body = serde_json::to_vec(&version).unwrap_or_default();
-    identified(request_code::QUERY_DATA_VERSION, context, member).with_body(body)
+    identified(request_code::QUERY_DATA_VERSION, context, member).with_body(fastjson::to_vec(&version))
 }
 
 /// The answer to that question; one that does not say counts as "changed".
