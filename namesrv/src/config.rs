@@ -48,3 +48,28 @@ impl NamesrvConfig {
         key == "rocketmqHome" || self.config_black_list.split(';').any(|listed| listed.trim() == key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use raftmq_sys::{Disk, RealDisk};
+
+    use super::*;
+
+    #[test]
+    fn the_file_that_users_start_from_parses_and_names_only_keys_that_are_read() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/namesrv.conf");
+        let content = RealDisk::new().read(&path).unwrap();
+        let loaded = raftmq_config::parse::<NamesrvConfig>("namesrv.conf", &content).unwrap();
+        assert_eq!(loaded.warnings, [""; 0]);
+        assert_eq!(loaded.config, NamesrvConfig::default());
+    }
+
+    #[test]
+    fn the_black_list_names_keys() {
+        let config = NamesrvConfig::default();
+        assert!(config.is_black_listed("kvConfigPath") && config.is_black_listed("rocketmqHome"));
+        assert!(!config.is_black_listed("orderMessageEnable"));
+    }
+}

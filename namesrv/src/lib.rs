@@ -4,7 +4,12 @@
 
 mod config;
 pub mod kv_config;
+mod processor;
+mod program;
 pub mod route_json;
 pub mod route_table;
+mod server;
 
 pub use config::NamesrvConfig;
+pub use program::{Args, run};
+pub use server::{Running, StartError, start};

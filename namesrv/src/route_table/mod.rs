@@ -37,7 +37,6 @@ pub struct BrokerIdentity<'a> {
 pub struct Expired {
     pub broker_name: String,
     pub address: String,
-    pub connection: ConnectionId,
 }
 
 /// All routes of one name server.
@@ -186,9 +185,8 @@ impl RouteTable {
         });
         let mut expired = Vec::with_capacity(gone.len());
         for (broker_name, address) in gone {
-            let connection = self.groups[&broker_name].members[&address].connection;
             self.remove(&broker_name, &address);
-            expired.push(Expired { broker_name, address, connection });
+            expired.push(Expired { broker_name, address });
         }
         expired
     }
