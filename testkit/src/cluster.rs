@@ -110,12 +110,9 @@ impl Cluster {
         let mut cluster = Cluster { members: Vec::new(), name_server, directory };
         cluster.add_members(options)?;
         for slot in 0..cluster.members.len() {
-            cluster.members[slot].start(&member_name(slot))?;
+            cluster.start_member(slot)?;
         }
-        for member in &mut cluster.members {
-            member.await_boot()?;
-        }
-        cluster.await_leader()?;
+        cluster.await_members()?;
         Ok(cluster)
     }
 
@@ -219,8 +216,21 @@ impl Cluster {
 
     /// Starts a member that was killed or stopped, and waits until it serves.
     pub fn restart(&mut self, slot: usize) -> Result<(), ClusterError> {
-        self.members[slot].start(&member_name(slot))?;
+        self.start_member(slot)?;
         self.members[slot].await_boot()
+    }
+
+    /// Starts a member without waiting: one alone may have to wait for the others.
+    pub fn start_member(&mut self, slot: usize) -> Result<(), ClusterError> {
+        self.members[slot].start(&member_name(slot))
+    }
+
+    /// Waits until every started member serves and one of them leads.
+    pub fn await_members(&mut self) -> Result<(), ClusterError> {
+        for member in &mut self.members {
+            member.await_boot()?;
+        }
+        self.await_leader().map(|_leader| ())
     }
 
     pub fn pause(&self, slot: usize) -> Result<(), ClusterError> {

@@ -61,13 +61,15 @@ impl Round {
 /// All rounds so far.
 #[derive(Debug)]
 pub(crate) struct Evidence {
-    path: PathBuf,
+    /// Kept in memory only if there is none.
+    path: Option<PathBuf>,
     rounds: Vec<Round>,
 }
 
 impl Evidence {
     /// Reads what is there; a missing file is empty.
-    pub(crate) fn open(path: &Path) -> Result<Evidence, FailoverError> {
+    pub(crate) fn open(path: Option<&Path>) -> Result<Evidence, FailoverError> {
+        let Some(path) = path else { return Ok(Evidence { path: None, rounds: Vec::new() }) };
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -78,17 +80,13 @@ impl Evidence {
             let bad = |source| FailoverError::Evidence { path: path.to_owned(), line: index + 1, source };
             rounds.push(serde_json::from_str(line).map_err(bad)?);
         }
-        Ok(Evidence { path: path.to_owned(), rounds })
+        Ok(Evidence { path: Some(path.to_owned()), rounds })
     }
 
     pub(crate) fn append(&mut self, round: Round) -> Result<(), FailoverError> {
-        let io = |source| FailoverError::Io { path: self.path.clone(), source };
-        if let Some(parent) = self.path.parent() {
-            std::fs::create_dir_all(parent).map_err(io)?;
+        if let Some(path) = &self.path {
+            append_line(path, &round).map_err(|source| FailoverError::Io { path: path.clone(), source })?;
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path).map_err(io)?;
-        let line = serde_json::to_string(&round).map_err(|error| io(error.into()))?;
-        writeln!(file, "{line}").map_err(io)?;
         self.rounds.push(round);
         Ok(())
     }
@@ -109,6 +107,14 @@ impl Evidence {
     fn good(&self) -> impl Iterator<Item = &Round> {
         self.rounds.iter().filter(|round| round.failures.is_empty())
     }
+}
+
+fn append_line(path: &Path, round: &Round) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    writeln!(file, "{}", serde_json::to_string(round)?)
 }
 
 #[cfg(test)]
@@ -135,10 +141,10 @@ mod tests {
     fn a_second_run_counts_the_good_rounds_of_the_first() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("deep/evidence.jsonl");
-        let mut first = Evidence::open(&path).expect("nothing there yet");
+        let mut first = Evidence::open(Some(&path)).expect("nothing there yet");
         first.append(round(400.0, &[])).expect("appends");
         first.append(round(500.0, &["a message is lost"])).expect("appends");
-        let second = Evidence::open(&path).expect("opens");
+        let second = Evidence::open(Some(&path)).expect("opens");
         assert_eq!((second.rounds(), second.kills(), second.gaps_ms()), (2, 1, vec![400.0]));
     }
 }

@@ -11,14 +11,12 @@ mod statistics;
 
 use std::path::PathBuf;
 
-use raftmq_testkit::repository;
-
 use evidence::{Evidence, Round};
 
 /// `raftmq-jepsen failover`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many kills the evidence shall hold at the end; those that it holds already are not repeated.
+    /// How many kills; those that the evidence holds already are not repeated.
     #[arg(long, default_value_t = 100)]
     kills: usize,
     /// Kills per cluster; then the files are checked and a new cluster is started.
@@ -30,7 +28,7 @@ pub(crate) struct Arguments {
     /// Version of Apache's client: 4.9.8 or 5.5.0.
     #[arg(long, default_value = "4.9.8")]
     client: String,
-    /// Where results are appended, a JSON line per round.
+    /// Where results are appended, a JSON line per round; a run that was stopped goes on from there.
     #[arg(long)]
     evidence: Option<PathBuf>,
     /// The program under test; `$RAFTMQ_BIN`, or `raftmq` beside this one, if not given.
@@ -54,10 +52,9 @@ pub(crate) enum FailoverError {
 
 /// Runs rounds until the evidence holds the wanted number of kills, and prints the distribution of the gaps.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), FailoverError> {
-    let path = arguments.evidence.clone().unwrap_or_else(|| repository().join("jepsen/evidence/failover.jsonl"));
-    let mut evidence = Evidence::open(&path)?;
+    let mut evidence = Evidence::open(arguments.evidence.as_deref())?;
     if evidence.kills() > 0 {
-        println!("{} kills are in {} already", evidence.kills(), path.display());
+        println!("{} kills are in the evidence already", evidence.kills());
     }
     let plan = round::Plan {
         program: program(arguments),
