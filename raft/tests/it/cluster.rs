@@ -226,8 +226,7 @@ async fn start(config: RaftConfig, listeners: RaftListeners) -> Result<Member, S
         .enable_all()
         .build()
         .unwrap();
-    let environment =
-        RaftEnvironment { seams: Seams::real(), runtime: runtime.handle().clone(), listeners: RaftListeners::grpc() };
+    let environment = RaftEnvironment { seams: Seams::real(), runtime: runtime.handle().clone(), listeners };
     let tables = SharedTables::default();
     let machine_tables = Arc::clone(&tables);
     let slot = config.self_slot;
