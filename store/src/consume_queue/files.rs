@@ -70,10 +70,7 @@ impl QueueFiles {
         let path = directory.join(file_name(base));
         if !self.disk.exists(&path) {
             self.disk.create_dir_all(directory)?;
-            let mut new_names = self.new_names_in.lock().unwrap_or_else(PoisonError::into_inner);
-            for parent in path.ancestors().skip(1).take(3) {
-                new_names.insert(parent.to_owned());
-            }
+            self.note_names(directory);
         }
         let file = self.disk.open(&path, Open::Create)?;
         if file.len()? < self.file_bytes {
@@ -81,6 +78,12 @@ impl QueueFiles {
         }
         self.keep((number, base), &file);
         Ok(file)
+    }
+
+    /// Names in a queue's directory, or those of the directories above it, may not be durable.
+    pub(crate) fn note_names(&self, directory: &Path) {
+        let mut new_names = self.new_names_in.lock().unwrap_or_else(PoisonError::into_inner);
+        new_names.extend(directory.ancestors().take(3).map(Path::to_owned));
     }
 
     /// Makes the names of new files and directories durable.

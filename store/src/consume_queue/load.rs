@@ -24,6 +24,17 @@ pub(crate) struct Survey {
     file_bytes: u64,
 }
 
+/// What a cut leaves of a queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// First offset and end.
+    pub(crate) span: (u64, u64),
+    /// Behind the last message, 0 if there is none.
+    pub(crate) physical_end: u64,
+    /// There is more behind it.
+    has_rest: bool,
+}
+
 /// Which units of a queue are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cut {
@@ -55,29 +66,72 @@ pub(crate) fn survey(disk: &dyn Disk, root: &Path, file_bytes: u64) -> Result<Ve
 }
 
 impl Survey {
-    /// Behind the last message that RocketMQ's recovery finds in this queue, 0 if there is none.
-    pub(crate) fn physical_end(&self, disk: &dyn Disk) -> Result<u64, OpenError> {
-        let reader = Reader::new(self, disk)?;
-        let (first, end) = reader.span(Cut::FirstInvalid(u64::MAX)).map_err(self.failed("read"))?;
-        let last = if end > first { reader.unit(end - 1).map_err(self.failed("read"))? } else { None };
-        Ok(last.map_or(0, |unit| unit.end()))
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
     }
 
-    /// Cuts the queue and adds it to `queues`; one of which nothing is left is removed.
-    pub(crate) fn load(&self, cut: Cut, was_clean: bool, queues: &ConsumeQueues) -> Result<(), OpenError> {
-        let disk = &*queues.files().disk;
+    pub(crate) fn queue_id(&self) -> i32 {
+        self.queue_id
+    }
+
+    /// What a cut leaves. Nothing is changed.
+    pub(crate) fn extent(&self, disk: &dyn Disk, cut: Cut) -> Result<Extent, OpenError> {
         let reader = Reader::new(self, disk)?;
         let (min, end) = reader.span(cut).map_err(self.failed("read"))?;
+        let last = if end > min { reader.unit(end - 1).map_err(self.failed("read"))? } else { None };
+        Ok(Extent {
+            span: (min, end.max(min)),
+            physical_end: last.map_or(0, |unit| unit.end()),
+            has_rest: reader.files.len() < self.bases.len() || reader.unit(end).map_err(self.failed("read"))?.is_some(),
+        })
+    }
+
+    /// First byte of the file that holds an offset.
+    pub(crate) fn file_base(&self, offset: u64) -> u64 {
+        offset / (self.file_bytes / UNIT_BYTES as u64) * self.file_bytes
+    }
+
+    pub(crate) fn open(&self, disk: &dyn Disk, base: u64) -> Result<Arc<dyn DiskFile>, OpenError> {
+        disk.open(&self.directory.join(file_name(base)), Open::Read).map_err(self.failed("open a file of"))
+    }
+
+    /// The unit at an offset, from its file.
+    pub(crate) fn unit(&self, file: &dyn DiskFile, offset: u64) -> Result<Option<Unit>, OpenError> {
+        let mut bytes = [0; UNIT_BYTES];
+        let within = offset * UNIT_BYTES as u64 - self.file_base(offset);
+        file.read_at(&mut bytes, within).map_err(self.failed("read a file of"))?;
+        Ok(Unit::decode(&bytes))
+    }
+
+    /// Cuts the queue to `extent` and adds it to `queues`; one of which nothing is left is removed.
+    ///
+    /// `cut` is what the extent was found with; `was_clean`: there is nothing behind but what begins right there.
+    pub(crate) fn load(
+        &self,
+        extent: &Extent,
+        cut: Cut,
+        was_clean: bool,
+        queues: &ConsumeQueues,
+    ) -> Result<(), OpenError> {
+        let disk = &*queues.files().disk;
+        let (min, end) = extent.span;
         if min >= end {
             return self.remove(disk);
         }
-        // After a clean stop only a cut log can have left units behind the end, and those begin right there.
-        let has_gap = reader.files.len() < self.bases.len();
-        let dirty = !was_clean || has_gap || reader.unit(end).map_err(self.failed("read"))?.is_some();
-        if dirty {
+        let is_cut = !was_clean || extent.has_rest;
+        if is_cut {
             self.cut_files(disk, end).map_err(self.failed("cut"))?;
         }
-        queues.add_loaded(&self.topic, self.queue_id, min, end, dirty);
+        let synced = match cut {
+            // Names and units below are durable; the cut is not.
+            Cut::Below(_) => end - u64::from(is_cut),
+            // RocketMQ's: nothing is known to be.
+            Cut::FirstInvalid(_) => {
+                queues.files().note_names(&self.directory);
+                min
+            }
+        };
+        queues.add_loaded(&self.topic, self.queue_id, extent.span, synced);
         Ok(())
     }
 

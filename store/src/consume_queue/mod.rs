@@ -9,7 +9,7 @@ mod unit;
 
 pub use applied::AppliedPoint;
 pub(crate) use applied::read as read_applied;
-pub(crate) use load::{Cut, Survey, survey};
+pub(crate) use load::{Cut, Extent, Survey, survey};
 pub use queue::{ConsumeQueue, DispatchError};
 pub use queues::ConsumeQueues;
 pub(crate) use queues::{Fingerprint, QueueSetup, queue_files};

@@ -53,15 +53,24 @@ pub(super) struct State {
     /// Somebody has put the queue on the list of those to write.
     listed: bool,
     deleted: bool,
+    /// The offsets that are in the fingerprint of all queues: from, to.
+    counted: (u64, u64),
+}
+
+/// What [`ConsumeQueue::count_below`] found: first offset and end.
+pub(super) struct Counted {
+    pub(super) before: (u64, u64),
+    pub(super) now: (u64, u64),
+    /// There are units behind.
+    pub(super) has_more: bool,
 }
 
 /// What [`ConsumeQueue::push`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pushed {
     Known,
-    /// `first`: it is the first unit ever; `list`: the queue has to be put on the list of those to write.
+    /// `list`: the queue has to be put on the list of those to write.
     New {
-        first: bool,
         list: bool,
     },
 }
@@ -80,6 +89,7 @@ impl ConsumeQueue {
             begun: false,
             listed: false,
             deleted: false,
+            counted: (0, 0),
         };
         ConsumeQueue { topic, queue_id, number, files, state: Mutex::new(state) }
     }
@@ -88,7 +98,7 @@ impl ConsumeQueue {
     pub(super) fn loaded(mut self, min: u64, max: u64, synced: u64) -> ConsumeQueue {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         (state.min, state.max, state.tail_start, state.written, state.synced) = (min, max, max, max, synced);
-        state.needs_fill = false;
+        (state.needs_fill, state.counted) = (false, (min, max));
         self
     }
 
@@ -158,15 +168,14 @@ impl ConsumeQueue {
     /// Enters a unit at `offset`; one that is there already is compared.
     pub(super) fn push(&self, offset: u64, unit: Unit) -> Result<Pushed, DispatchError> {
         let mut state = self.lock();
-        let first = state.is_new();
-        if first && !state.begun {
+        if state.is_new() && !state.begun {
             state.begin(offset);
         }
         if offset == state.max {
             state.tail.extend_from_slice(&unit.encode());
             state.max += 1;
             let list = !std::mem::replace(&mut state.listed, true);
-            return Ok(Pushed::New { first, list });
+            return Ok(Pushed::New { list });
         }
         let (min, max) = (state.min, state.max);
         drop(state);
@@ -262,9 +271,40 @@ impl ConsumeQueue {
         }
     }
 
-    pub(super) fn mark_deleted(&self) {
-        self.lock().deleted = true;
+    /// Counts the units of messages below `position` into the fingerprint of all queues.
+    pub(super) fn count_below(&self, position: u64) -> Result<Counted, ReadError> {
+        let (min, max, before) = {
+            let state = self.lock();
+            if state.deleted {
+                return Ok(Counted { before: (0, 0), now: (0, 0), has_more: false });
+            }
+            (state.min, state.max, state.counted)
+        };
+        let is_below = |offset: u64| -> Result<bool, ReadError> {
+            let mut unit = Vec::with_capacity(1);
+            self.read(QueueOffset(offset), 1, &mut unit)?;
+            Ok(unit.first().is_some_and(|unit| unit.physical_offset.0 < position))
+        };
+        let (mut low, mut high) = (before.1.max(min), max);
+        // Nearly always all of them are.
+        if low < high && is_below(high - 1)? {
+            low = high;
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if is_below(middle)? { low = middle + 1 } else { high = middle }
+        }
+        let now = (min, low);
+        self.lock().counted = now;
+        Ok(Counted { before, now, has_more: low < max })
+    }
+
+    /// Closes the files of a queue whose files are about to be removed. Returns what the fingerprint has of it.
+    pub(super) fn mark_deleted(&self) -> (u64, u64) {
+        let mut state = self.lock();
+        state.deleted = true;
         self.files.forget(self.number);
+        state.counted
     }
 
     pub(super) fn directory(&self) -> PathBuf {

@@ -26,7 +26,8 @@ const POINTS_LIMIT: usize = 4096;
 
 type Table = HashMap<Arc<str>, HashMap<i32, Arc<ConsumeQueue>>>;
 
-/// Which queues exist: their number and the XOR of their names' hashes. Tells recovery that one was removed.
+/// Which queues exist and from where to where: their number and the XOR of a hash of each. Tells recovery that a file
+/// was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     pub(crate) count: u64,
@@ -34,15 +35,25 @@ pub(crate) struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub(super) fn add(&mut self, topic: &str, queue_id: i32) {
-        self.count += 1;
-        self.hash ^= name_hash(topic, queue_id);
+    /// Adds a queue that has the offsets from `min` to `end`; none does not count.
+    pub(crate) fn add(&mut self, topic: &str, queue_id: i32, (min, end): (u64, u64)) {
+        if end > min {
+            self.count += 1;
+            self.hash ^= extent_hash(topic, queue_id, min, end);
+        }
+    }
+
+    fn remove(&mut self, topic: &str, queue_id: i32, (min, end): (u64, u64)) {
+        if end > min {
+            self.count -= 1;
+            self.hash ^= extent_hash(topic, queue_id, min, end);
+        }
     }
 }
 
-/// FNV-1a of topic and queue id; stable, because it is stored.
-fn name_hash(topic: &str, queue_id: i32) -> u64 {
-    let bytes = topic.bytes().chain(queue_id.to_be_bytes());
+/// FNV-1a over topic, queue id, first offset and end; stable, because it is stored.
+fn extent_hash(topic: &str, queue_id: i32, min: u64, end: u64) -> u64 {
+    let bytes = topic.bytes().chain(queue_id.to_be_bytes()).chain(min.to_be_bytes()).chain(end.to_be_bytes());
     bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3))
 }
 
@@ -56,7 +67,7 @@ pub struct ConsumeQueues {
     next_number: AtomicU64,
     dirty: Mutex<Vec<Arc<ConsumeQueue>>>,
     unwritten_units: AtomicU64,
-    known: Mutex<Known>,
+    fingerprint: Mutex<Fingerprint>,
     dispatched: AtomicU64,
     applied_at_open: Option<AppliedPoint>,
     points: Mutex<VecDeque<AppliedPoint>>,
@@ -67,18 +78,13 @@ pub struct ConsumeQueues {
     applied_path: Option<PathBuf>,
 }
 
-/// Queues that count in the fingerprint, and those whose first message is not below the durable point yet.
-#[derive(Default)]
-struct Known {
-    fingerprint: Fingerprint,
-    fresh: Vec<(u64, Arc<str>, i32)>,
-}
-
 /// State of the one write-behind pass at a time.
 #[derive(Default)]
 struct Pass {
     number: u64,
     unsynced: Vec<Arc<ConsumeQueue>>,
+    /// Queues with units that are not in the fingerprint yet.
+    uncounted: Vec<Arc<ConsumeQueue>>,
     recent: Vec<Arc<ConsumeQueue>>,
     failed: bool,
     applied: Option<(AppliedPoint, Fingerprint)>,
@@ -111,7 +117,7 @@ impl ConsumeQueues {
             next_number: AtomicU64::new(0),
             dirty: Mutex::default(),
             unwritten_units: AtomicU64::new(0),
-            known: Mutex::default(),
+            fingerprint: Mutex::default(),
             dispatched: AtomicU64::new(setup.dispatched),
             applied_at_open: setup.applied,
             points: Mutex::new(setup.applied.into_iter().collect()),
@@ -137,11 +143,7 @@ impl ConsumeQueues {
         };
         match queue.push(message.queue_offset.0, Unit::of(message))? {
             Pushed::Known => Ok(false),
-            Pushed::New { first, list } => {
-                if first {
-                    let fresh = (message.physical_offset.0, Arc::clone(queue.topic()), queue.queue_id());
-                    lock(&self.known).fresh.push(fresh);
-                }
+            Pushed::New { list } => {
                 if list {
                     lock(&self.dirty).push(queue);
                 }
@@ -212,17 +214,9 @@ impl ConsumeQueues {
         let mut pass = lock(&self.pass);
         let removed = self.table.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
         let Some(removed) = removed else { return Ok(()) };
-        let mut known = lock(&self.known);
         for (queue_id, queue) in removed {
-            queue.mark_deleted();
-            let fresh = known.fresh.len();
-            known.fresh.retain(|(_, name, id)| **name != *topic || *id != queue_id);
-            if known.fresh.len() == fresh {
-                known.fingerprint.count -= 1;
-                known.fingerprint.hash ^= name_hash(topic, queue_id);
-            }
+            lock(&self.fingerprint).remove(topic, queue_id, queue.mark_deleted());
         }
-        drop(known);
         let directory = self.files.root.join(topic);
         let result = match self.files.disk.exists(&directory) {
             true => {
@@ -233,21 +227,33 @@ impl ConsumeQueues {
         self.noted(&mut pass, result)
     }
 
-    /// Adds a queue that was found on disk with units from `min` to `max`.
-    pub(super) fn add_loaded(&self, topic: &str, queue_id: i32, min: u64, max: u64, was_cut: bool) {
+    /// Removes one queue; its next message begins it anew.
+    pub(crate) fn begin_anew(&self, topic: &str, queue_id: i32) -> io::Result<()> {
+        let mut pass = lock(&self.pass);
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let removed = table.get_mut(topic).and_then(|queues| queues.remove(&queue_id));
+        drop(table);
+        let Some(removed) = removed else { return Ok(()) };
+        lock(&self.fingerprint).remove(topic, queue_id, removed.mark_deleted());
+        let directory = self.files.queue_directory(topic, queue_id);
+        let result = match self.files.disk.exists(&directory) {
+            true => self.files.disk.remove_dir_all(&directory),
+            false => Ok(()),
+        };
+        self.files.note_names(&directory);
+        self.noted(&mut pass, result)
+    }
+
+    /// Adds a queue that was found on disk with units from `min` to `end`, durable below `synced`.
+    pub(super) fn add_loaded(&self, topic: &str, queue_id: i32, (min, end): (u64, u64), synced: u64) {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let queue = ConsumeQueue::new(Arc::from(topic), queue_id, number, Arc::clone(&self.files));
-        let queue = Arc::new(queue.loaded(min, max, if was_cut { max - 1 } else { max }));
-        lock(&self.known).fingerprint.add(topic, queue_id);
-        if was_cut {
+        let queue = Arc::new(queue.loaded(min, end, synced));
+        lock(&self.fingerprint).add(topic, queue_id, (min, end));
+        if synced < end {
             lock(&self.pass).unsynced.push(Arc::clone(&queue));
         }
         self.insert(queue);
-    }
-
-    /// Which queues have messages below the durable point.
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
-        lock(&self.known).fingerprint
     }
 
     /// Makes a queue that begins at `at`, if there is none: a topic that was deleted and created again goes on from
@@ -300,10 +306,10 @@ impl ConsumeQueues {
         let flushed = self.log.flushed();
         let durable = self.dispatched().min(flushed).0;
         let point = self.newest_point(flushed);
-        let result = self.write_dirty(&mut pass).and_then(|()| self.sync_written(&mut pass));
-        self.noted(&mut pass, result)?;
         let below = if self.applied_path.is_some() { point.map_or(0, |point| point.end.0) } else { durable };
-        let fingerprint = self.fingerprint_below(below);
+        let result = self.write_dirty(&mut pass).and_then(|()| self.sync_written(&mut pass));
+        let result = result.and_then(|()| self.fingerprint_below(&mut pass, below));
+        let fingerprint = self.noted(&mut pass, result)?;
         if let Some((path, point)) = self.applied_path.as_ref().zip(point)
             && pass.applied != Some((point, fingerprint))
         {
@@ -360,6 +366,7 @@ impl ConsumeQueues {
         pass.unsynced.dedup_by(|left, right| Arc::ptr_eq(left, right));
         for queue in std::mem::take(&mut pass.unsynced) {
             queue.sync()?;
+            pass.uncounted.push(queue);
         }
         self.files.sync_names()
     }
@@ -379,16 +386,18 @@ impl ConsumeQueues {
         newest
     }
 
-    fn fingerprint_below(&self, position: u64) -> Fingerprint {
-        let mut known = lock(&self.known);
-        let known = &mut *known;
-        known.fresh.retain(|(first, topic, queue_id)| {
-            if *first < position {
-                known.fingerprint.add(topic, *queue_id);
+    /// The fingerprint of the units below `position`, all of which are durable.
+    fn fingerprint_below(&self, pass: &mut Pass, position: u64) -> io::Result<Fingerprint> {
+        for queue in std::mem::take(&mut pass.uncounted) {
+            let counted = queue.count_below(position).map_err(io::Error::other)?;
+            let mut fingerprint = lock(&self.fingerprint);
+            fingerprint.remove(queue.topic(), queue.queue_id(), counted.before);
+            fingerprint.add(queue.topic(), queue.queue_id(), counted.now);
+            if counted.has_more {
+                pass.uncounted.push(queue);
             }
-            *first >= position
-        });
-        known.fingerprint
+        }
+        Ok(*lock(&self.fingerprint))
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use raftmq_model::message_codec::{self, StoredMessage};
-use raftmq_model::offset::PhysicalOffset;
-use raftmq_sys::{Open, Seams};
+use raftmq_model::offset::{PhysicalOffset, QueueOffset};
+use raftmq_sys::{Disk, Open, Seams};
 
+use super::queue_check::QueueCheck;
 use super::reader::LogReader;
 use super::{RecoveryReport, end};
 use crate::background::{Background, Setup};
@@ -13,7 +14,9 @@ use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::classic::{ClassicStore, ClassicWriter};
 use crate::commit_log::CommitLog;
 use crate::config::{FlushMode, StoreConfig};
-use crate::consume_queue::{ConsumeQueues, Cut, DispatchError, Fingerprint, QueueSetup, Survey, queue_files, survey};
+use crate::consume_queue::{
+    ConsumeQueues, Cut, DispatchError, Extent, Fingerprint, QueueSetup, Survey, queue_files, survey,
+};
 use crate::error::OpenError;
 use crate::flush::Flusher;
 use crate::folder::Folder;
@@ -35,7 +38,8 @@ pub(crate) fn open_classic(config: StoreConfig, seams: &Seams) -> Result<Classic
     let found = Found::read(&folder)?;
     let segments = Segments::load(Arc::clone(&seams.disk), config.commit_log_dir.clone(), config.segment_bytes)?;
     let surveys = survey(disk, &folder.consume_queues(), config.queue_file_bytes)?;
-    let scan = scan(&segments, &found, &surveys, &config, disk)?;
+    let scanner = Scanner { found: &found, surveys: &surveys, check_crc: config.check_crc_on_recover, disk };
+    let scan = scanner.run(&segments)?;
 
     // From here on files change. RocketMQ's sign of an unclean stop comes first.
     create_abort(&folder)?;
@@ -47,7 +51,8 @@ pub(crate) fn open_classic(config: StoreConfig, seams: &Seams) -> Result<Classic
     let clock = Arc::clone(&seams.clock);
     let log = CommitLog::new(segments, scan.end, scan.timestamp, Arc::clone(&wake), clock, metrics.clone());
     let log = Arc::new(log);
-    let (queues, dispatched) = load_queues(&folder, &config, &found, &surveys, &scan, &log, &wake)?;
+    let load = Load { folder: &folder, config: &config, found: &found, surveys: &surveys, log: &log, wake: &wake };
+    let (queues, dispatched) = load.queues(&scan.queues)?;
 
     folder.mark_kind(&config, Kind::Classic)?;
     let report = RecoveryReport {
@@ -118,57 +123,124 @@ impl Found {
     }
 }
 
-/// What the log holds.
+/// What the log and the queues hold.
 struct Scan {
     end: u64,
     /// Not smaller than the store time of any record.
     timestamp: i64,
     recovery_point: u64,
-    /// Consume queues have to be built from here on.
-    dispatch_from: u64,
+    queues: QueuePlan,
     scanned: u64,
     records: u64,
 }
 
-fn scan(
-    segments: &Segments,
-    found: &Found,
-    surveys: &[Survey],
-    config: &StoreConfig,
-    disk: &dyn raftmq_sys::Disk,
-) -> Result<Scan, OpenError> {
-    let mut reader = LogReader::new(segments);
-    let first = reader.first();
-    let Some(mark) = found.mark else {
-        return scan_foreign(reader, found, surveys, config, disk);
-    };
-    reader.check_present(mark.flushed)?;
-    let from = mark.recovery_point.min(mark.dispatched).max(first);
-    let walk = walk(&mut reader, from, mark.flushed, config.check_crc_on_recover)?;
-    if walk.end < mark.flushed {
-        return Err(reader.damaged(walk.stop.min(mark.flushed), walk.what));
-    }
-    let records = walk.records;
-    Ok(Scan {
-        end: walk.end,
-        timestamp: walk.timestamp.max(mark.store_timestamp),
-        recovery_point: mark.recovery_point.max(first),
-        dispatch_from: mark.dispatched.max(first),
-        scanned: reader.scanned,
-        records,
-    })
+/// What becomes of the consume queues.
+enum QueuePlan {
+    /// Each is cut to its extent, and messages from a position on are entered again.
+    Keep { cut: Cut, extents: Vec<Extent>, dispatch_from: u64 },
+    /// A file is missing: all are built anew.
+    Rebuild,
 }
 
-/// A store without a mark of ours: RocketMQ's checkpoint stands in for it.
-fn scan_foreign(
-    mut reader: LogReader,
-    found: &Found,
-    surveys: &[Survey],
-    config: &StoreConfig,
-    disk: &dyn raftmq_sys::Disk,
-) -> Result<Scan, OpenError> {
+struct Scanner<'a> {
+    found: &'a Found,
+    surveys: &'a [Survey],
+    check_crc: bool,
+    disk: &'a dyn Disk,
+}
+
+impl Scanner<'_> {
+    fn run(&self, segments: &Segments) -> Result<Scan, OpenError> {
+        let reader = LogReader::new(segments);
+        match self.found.mark {
+            Some(mark) => self.own(reader, &mark),
+            None => self.foreign(reader),
+        }
+    }
+
+    fn extents(&self, cut: Cut) -> Result<Vec<Extent>, OpenError> {
+        self.surveys.iter().map(|survey| survey.extent(self.disk, cut)).collect()
+    }
+
+    /// A store with a mark of ours.
+    fn own(&self, mut reader: LogReader, mark: &Mark) -> Result<Scan, OpenError> {
+        let first = reader.first();
+        reader.check_present(mark.flushed)?;
+        let cut = Cut::Below(mark.dispatched);
+        let extents = self.extents(cut)?;
+        let mut found = Fingerprint::default();
+        for (survey, extent) in self.surveys.iter().zip(&extents) {
+            found.add(survey.topic(), survey.queue_id(), extent.span);
+        }
+        let is_complete = found == Fingerprint { count: mark.queue_count, hash: mark.queue_fingerprint };
+        let (from, mut check) = match is_complete {
+            true => {
+                let queues = self.surveys.iter().zip(&extents);
+                let check = QueueCheck::new(self.disk, queues, mark.dispatched);
+                (mark.recovery_point.min(mark.dispatched).max(first), check)
+            }
+            false => (first, QueueCheck::new(self.disk, std::iter::empty(), 0)),
+        };
+        let mut visit = |message: &StoredMessage<'_>| check.contradiction(message);
+        let walk = walk(&mut reader, from, mark.flushed, self.check_crc, &mut visit)?;
+        if walk.end < mark.flushed {
+            return Err(reader.damaged(walk.stop.min(mark.flushed), walk.what));
+        }
+        let dispatch_from = mark.dispatched.max(first);
+        Ok(Scan {
+            end: walk.end,
+            timestamp: walk.timestamp.max(mark.store_timestamp),
+            recovery_point: mark.recovery_point.max(first),
+            queues: match is_complete {
+                true => QueuePlan::Keep { cut, extents, dispatch_from },
+                false => QueuePlan::Rebuild,
+            },
+            scanned: reader.scanned,
+            records: walk.records,
+        })
+    }
+
+    /// A store without a mark of ours: RocketMQ's checkpoint stands in for it.
+    fn foreign(&self, mut reader: LogReader) -> Result<Scan, OpenError> {
+        check_sizes(&reader)?;
+        let queue_end = self.extents(Cut::FirstInvalid(u64::MAX))?.iter().map(|extent| extent.physical_end).max();
+        let queue_end = queue_end.unwrap_or(0);
+        let (checkpoint, was_clean) = (self.found.checkpoint.current, self.found.was_clean);
+        let from = match was_clean {
+            true => {
+                let skipped = reader.segments().len().saturating_sub(RECOVERED_SEGMENTS);
+                reader.segments().get(skipped).map_or(0, |segment| segment.base)
+            }
+            false => unclean_start(&mut reader, &checkpoint)?,
+        };
+        let walk = walk(&mut reader, from, 0, self.check_crc, &mut |_| Ok(None))?;
+        // Every record up to the checkpoint's time was durable; after a clean stop everything that a queue points to.
+        let is_short = !reader.segments().is_empty() && walk.timestamp < checkpoint.physic_msg_timestamp;
+        if is_short || was_clean && walk.end < queue_end {
+            return Err(reader.damaged(walk.stop, walk.what));
+        }
+        let cut = Cut::FirstInvalid(walk.end);
+        let dispatch_from = match was_clean {
+            true => queue_end.clamp(reader.first(), walk.end),
+            false => from,
+        };
+        Ok(Scan {
+            end: walk.end,
+            timestamp: walk.timestamp,
+            recovery_point: from,
+            queues: match queue_end {
+                0 => QueuePlan::Rebuild,
+                _ => QueuePlan::Keep { cut, extents: self.extents(cut)?, dispatch_from },
+            },
+            scanned: reader.scanned,
+            records: walk.records,
+        })
+    }
+}
+
+/// RocketMQ refuses a file of another size; only one that nothing was written to may be a creation cut off.
+fn check_sizes(reader: &LogReader) -> Result<(), OpenError> {
     for segment in reader.segments().iter().filter(|segment| segment.found_bytes < segment.length) {
-        // RocketMQ refuses such a file; only one that nothing was written to may be a creation cut off.
         if end::last_nonzero(segment, 0)?.0 > 0 {
             return Err(OpenError::FileSize {
                 path: segment.path.clone(),
@@ -177,42 +249,14 @@ fn scan_foreign(
             });
         }
     }
-    let mut queue_end = 0;
-    for survey in surveys {
-        queue_end = queue_end.max(survey.physical_end(disk)?);
-    }
-    let checkpoint = found.checkpoint.current;
-    let from = match found.was_clean {
-        true => reader.segments().iter().rev().take(RECOVERED_SEGMENTS).last().map_or(0, |segment| segment.base),
-        false => unclean_start(&mut reader, &checkpoint)?,
-    };
-    let walk = walk(&mut reader, from, 0, config.check_crc_on_recover)?;
-    // Every record up to the checkpoint's time was durable; after a clean stop everything that a queue points to.
-    let is_short = !reader.segments().is_empty() && walk.timestamp < checkpoint.physic_msg_timestamp;
-    let is_damage = is_short || found.was_clean && walk.end < queue_end;
-    if is_damage {
-        return Err(reader.damaged(walk.stop, walk.what));
-    }
-    let dispatch_from = match found.was_clean {
-        true if queue_end > 0 => queue_end.clamp(reader.first(), walk.end),
-        false if queue_end > 0 => from,
-        _ => reader.first(),
-    };
-    Ok(Scan {
-        end: walk.end,
-        timestamp: walk.timestamp,
-        recovery_point: from,
-        dispatch_from,
-        scanned: reader.scanned,
-        records: walk.records,
-    })
+    Ok(())
 }
 
 /// RocketMQ's start after an unclean stop: the last segment that begins at or before the checkpoint's time.
 fn unclean_start(reader: &mut LogReader, checkpoint: &Checkpoint) -> Result<u64, OpenError> {
     let bases: Vec<u64> = reader.segments().iter().map(|segment| segment.base).collect();
     for base in bases.iter().rev().copied() {
-        if let Step::Record { timestamp, .. } = step(reader, base, false, &mut |_| Ok(()))?
+        if let Step::Record { timestamp, .. } = step(reader, base, false, &mut |_| Ok(None))?
             && timestamp <= checkpoint.recovery_timestamp()
         {
             return Ok(base);
@@ -237,13 +281,20 @@ enum Step {
     Bad(String),
 }
 
-type Visit<'a> = dyn FnMut(&StoredMessage<'_>) -> Result<(), OpenError> + 'a;
+/// Says what contradicts a message, if anything does.
+type Visit<'a> = dyn FnMut(&StoredMessage<'_>) -> Result<Option<String>, OpenError> + 'a;
 
 /// Goes from record to record until one is bad or the log ends. `mark` is an end of a record.
-fn walk(reader: &mut LogReader, from: u64, mark: u64, check_crc: bool) -> Result<Walk, OpenError> {
+fn walk(
+    reader: &mut LogReader,
+    from: u64,
+    mark: u64,
+    check_crc: bool,
+    visit: &mut Visit<'_>,
+) -> Result<Walk, OpenError> {
     let mut walk = Walk { end: from, stop: from, what: String::new(), timestamp: 0, records: 0 };
     loop {
-        match step(reader, walk.stop, check_crc, &mut |_| Ok(()))? {
+        match step(reader, walk.stop, check_crc, visit)? {
             Step::Record { size, .. } if walk.stop < mark && walk.stop + u64::from(size) > mark => {
                 walk.what = format!("a record of {size} bytes reaches over the flushed mark at {mark}");
                 return Ok(walk);
@@ -289,101 +340,119 @@ fn step(reader: &mut LogReader, at: u64, check_crc: bool, visit: &mut Visit<'_>)
     if message.physical_offset.0 != at {
         return Ok(Step::Bad(format!("the record says it lies at {}", message.physical_offset)));
     }
+    // No CRC guards these texts; a tail that was never written reads as zeros, which they never hold.
+    if message.topic.contains('\0') || message.properties.last() == Some(&0) {
+        return Ok(Step::Bad("topic or properties are zeros".to_owned()));
+    }
     if check_crc && !message.crc_matches() {
         return Ok(Step::Bad("the body does not match its CRC".to_owned()));
     }
-    visit(&message)?;
+    if let Some(what) = visit(&message)? {
+        return Ok(Step::Bad(what));
+    }
     Ok(Step::Record { size, timestamp: message.store_timestamp })
 }
 
-/// The queues, complete up to the end of the log, and how many messages had to be entered again.
-fn load_queues(
-    folder: &Folder,
-    config: &StoreConfig,
-    found: &Found,
-    surveys: &[Survey],
-    scan: &Scan,
-    log: &Arc<CommitLog>,
-    wake: &Arc<Signal>,
-) -> Result<(Arc<ConsumeQueues>, u64), OpenError> {
-    let make = |cut: Option<Cut>| -> Result<ConsumeQueues, OpenError> {
-        let queues = ConsumeQueues::new(QueueSetup {
-            files: queue_files(folder, config, log),
-            log: Arc::clone(log),
+struct Load<'a> {
+    folder: &'a Folder,
+    config: &'a StoreConfig,
+    found: &'a Found,
+    surveys: &'a [Survey],
+    log: &'a Arc<CommitLog>,
+    wake: &'a Arc<Signal>,
+}
+
+impl Load<'_> {
+    /// The queues, complete up to the end of the log, and how many messages had to be entered again.
+    fn queues(&self, plan: &QueuePlan) -> Result<(Arc<ConsumeQueues>, u64), OpenError> {
+        let end = self.log.end();
+        if let QueuePlan::Keep { cut, extents, dispatch_from } = plan {
+            let queues = self.make();
+            for (survey, extent) in self.surveys.iter().zip(extents) {
+                survey.load(extent, *cut, self.found.was_clean, &queues)?;
+            }
+            if let Some(dispatched) = self.redispatch(*dispatch_from, &queues, false)? {
+                queues.set_dispatched(end, None);
+                return Ok((Arc::new(queues), dispatched));
+            }
+        }
+        self.surveys.iter().try_for_each(|survey| survey.remove(&*self.folder.disk))?;
+        let queues = self.make();
+        let dispatched = self.redispatch(self.log.min_offset().0, &queues, true)?.unwrap_or(0);
+        queues.set_dispatched(end, None);
+        Ok((Arc::new(queues), dispatched))
+    }
+
+    fn make(&self) -> ConsumeQueues {
+        ConsumeQueues::new(QueueSetup {
+            files: queue_files(self.folder, self.config, self.log),
+            log: Arc::clone(self.log),
             applied: None,
             applied_path: None,
-            wake: Arc::clone(wake),
-            dispatched: scan.end,
-        });
-        match cut {
-            Some(cut) => surveys.iter().try_for_each(|survey| survey.load(cut, found.was_clean, &queues))?,
-            None => surveys.iter().try_for_each(|survey| survey.remove(&*folder.disk))?,
-        }
-        Ok(queues)
-    };
-    let cut = match found.mark {
-        Some(mark) => Cut::Below(mark.dispatched.min(scan.end)),
-        None => Cut::FirstInvalid(scan.end),
-    };
-    let mut queues = make(Some(cut))?;
-    let expected = found.mark.map(|mark| Fingerprint { count: mark.queue_count, hash: mark.queue_fingerprint });
-    let from = match expected {
-        Some(expected) if expected != queues.fingerprint() => None,
-        _ => Some(scan.dispatch_from),
-    };
-    let dispatched = match from.map(|from| redispatch(log, from, config, &queues)) {
-        Some(Ok(dispatched)) => dispatched,
-        Some(Err(error @ Redispatch::Open(_))) => return Err(error.into_open_error()),
-        // A queue is missing or does not fit: all of them are built anew.
-        Some(Err(Redispatch::Queue(..))) | None => {
-            queues = make(None)?;
-            let first = log.min_offset().0;
-            redispatch(log, first, config, &queues).map_err(Redispatch::into_open_error)?
-        }
-    };
-    queues.set_dispatched(PhysicalOffset(scan.end), None);
-    Ok((Arc::new(queues), dispatched))
-}
+            wake: Arc::clone(self.wake),
+            dispatched: self.log.end().0,
+        })
+    }
 
-/// Why messages could not be entered again.
-enum Redispatch {
-    Open(OpenError),
-    Queue(OpenError),
-}
-
-impl Redispatch {
-    fn into_open_error(self) -> OpenError {
-        match self {
-            Redispatch::Open(error) | Redispatch::Queue(error) => error,
+    /// Enters messages from a position on. `None`: RocketMQ's queues lack messages before it, so all of them have to
+    /// be built anew.
+    fn redispatch(&self, from: u64, queues: &ConsumeQueues, is_rebuild: bool) -> Result<Option<u64>, OpenError> {
+        let mut reader = LogReader::new(self.log.segments());
+        let end = self.log.end().0;
+        let (mut count, mut at, mut lacks) = (0, from, false);
+        let mut visit = |message: &StoredMessage<'_>| {
+            let entered = match self.found.mark {
+                Some(_) => queues.dispatch(message).map(Some),
+                None => dispatch_foreign(queues, message, is_rebuild),
+            };
+            match entered {
+                Ok(Some(is_new)) => count += u64::from(is_new),
+                Ok(None) => lacks = true,
+                Err(error) => return Ok(Some(error.to_string())),
+            }
+            Ok(None)
+        };
+        while at < end {
+            match step(&mut reader, at, self.config.check_crc_on_recover, &mut visit)? {
+                Step::Record { size, .. } => at += u64::from(size),
+                Step::Blank => at += reader.left(at),
+                Step::Bad(what) => return Err(reader.damaged(at, what)),
+            }
         }
+        Ok((!lacks).then_some(count))
     }
 }
 
-fn redispatch(log: &CommitLog, from: u64, config: &StoreConfig, queues: &ConsumeQueues) -> Result<u64, Redispatch> {
-    let mut reader = LogReader::new(log.segments());
-    let end = log.end().0;
-    let (mut count, mut refused) = (0, None);
-    let mut visit = |message: &StoredMessage<'_>| {
-        match queues.dispatch(message) {
-            Ok(is_new) => count += u64::from(is_new),
-            Err(error) => refused = refused.take().or(Some((message.physical_offset, error))),
-        }
-        Ok(())
+/// Enters a message of a log that RocketMQ wrote. There a topic that is deleted and created again counts from 0
+/// again: what the queue has is then of the younger topic, or of the older one and has to go. `None`: messages
+/// before this one are missing.
+fn dispatch_foreign(
+    queues: &ConsumeQueues,
+    message: &StoredMessage<'_>,
+    is_rebuild: bool,
+) -> Result<Option<bool>, DispatchError> {
+    let is_gap = match queues.dispatch(message) {
+        Ok(is_new) => return Ok(Some(is_new)),
+        Err(DispatchError::Gap { .. }) => true,
+        Err(DispatchError::Mismatch { .. }) => false,
+        Err(error) => return Err(error),
     };
-    let mut at = from;
-    while at < end {
-        match step(&mut reader, at, config.check_crc_on_recover, &mut visit).map_err(Redispatch::Open)? {
-            Step::Record { size, .. } => at += u64::from(size),
-            Step::Blank => at += reader.left(at),
-            Step::Bad(what) => return Err(Redispatch::Open(reader.damaged(at, what))),
+    if let Some(queue) = queues.queue(message.topic, message.queue_id) {
+        let mut last = Vec::with_capacity(1);
+        let offset = QueueOffset(queue.max_offset().0.saturating_sub(1));
+        let read = queue.read(offset, 1, &mut last);
+        read.map_err(|source| DispatchError::Read {
+            topic: message.topic.to_owned(),
+            queue_id: message.queue_id,
+            source,
+        })?;
+        if last.first().is_some_and(|last| last.physical_offset > message.physical_offset) {
+            return Ok(Some(false));
         }
     }
-    match refused {
-        None => Ok(count),
-        Some((
-            at,
-            error @ (DispatchError::Gap { .. } | DispatchError::Mismatch { .. } | DispatchError::Read { .. }),
-        )) => Err(Redispatch::Queue(reader.damaged(at.0, error.to_string()))),
-        Some((at, error)) => Err(Redispatch::Open(reader.damaged(at.0, error.to_string()))),
+    if is_gap && !is_rebuild {
+        return Ok(None);
     }
+    queues.begin_anew(message.topic, message.queue_id).map_err(DispatchError::Write)?;
+    queues.dispatch(message).map(Some)
 }

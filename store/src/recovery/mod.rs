@@ -5,6 +5,7 @@
 
 mod classic;
 mod end;
+mod queue_check;
 mod raft;
 mod reader;
 

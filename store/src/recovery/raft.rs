@@ -249,18 +249,25 @@ impl Load<'_> {
     ) -> Result<(Arc<ConsumeQueues>, u64), OpenError> {
         let applied = stored.and_then(|(point, _)| self.clamp(point));
         let end = applied.map_or(0, |point| point.end.0);
-        let queues = self.make(applied, end);
-        for survey in self.surveys {
-            survey.load(Cut::Below(end), was_clean && applied == stored.map(|(point, _)| point), &queues)?;
+        let point = stored.map(|(point, _)| point);
+        let cut = Cut::Below(end);
+        let disk = &*self.folder.disk;
+        let extents = self.surveys.iter().map(|survey| survey.extent(disk, cut)).collect::<Result<Vec<_>, _>>()?;
+        let mut found = Fingerprint::default();
+        for (survey, extent) in self.surveys.iter().zip(&extents) {
+            found.add(survey.topic(), survey.queue_id(), extent.span);
         }
-        let expected = stored.map(|(_, fingerprint)| fingerprint).unwrap_or_default();
-        let is_complete = applied != stored.map(|(point, _)| point) || queues.fingerprint() == expected;
-        if is_complete {
+        let queues = self.make(applied, end);
+        // A point that was clamped comes with the fingerprint of a later one.
+        if applied != point || found == stored.map(|(_, fingerprint)| fingerprint).unwrap_or_default() {
+            let was_clean = was_clean && applied == point;
+            for (survey, extent) in self.surveys.iter().zip(&extents) {
+                survey.load(extent, cut, was_clean, &queues)?;
+            }
             return Ok((Arc::new(queues), 0));
         }
-        // A queue is missing: all of them are built anew, up to the same point.
-        self.surveys.iter().try_for_each(|survey| survey.remove(&*self.folder.disk))?;
-        let queues = self.make(applied, end);
+        // A file is missing: all queues are built anew, up to the same point.
+        self.surveys.iter().try_for_each(|survey| survey.remove(disk))?;
         let dispatched = self.redispatch(&queues, applied)?;
         Ok((Arc::new(queues), dispatched))
     }
