@@ -109,11 +109,14 @@ impl Connection {
             if queued_bytes > 0 && ready.is_writable() {
                 session.flush();
             }
-            if reads
-                && (ready.is_readable() || ready.is_read_closed())
-                && let Err(end) = self.read(&mut input, &mut batch)
-            {
-                return end;
+            if reads && (ready.is_readable() || ready.is_read_closed()) {
+                if queued_bytes > 0 {
+                    // The peer reads slowly: ask for little, so that one batch of answers stays small.
+                    input.read_bytes = MIN_READ_BYTES;
+                }
+                if let Err(end) = self.read(&mut input, &mut batch) {
+                    return end;
+                }
             }
             let written = outbound.writes();
             self.metrics.writes.add(written - writes);

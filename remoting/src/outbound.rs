@@ -80,10 +80,17 @@ impl Outbound {
     }
 
     /// Sends segments in order; returns the position in the stream where they start.
+    ///
+    /// Fails if more than the limit waits already. What one call brings is not counted against it, so that an answer
+    /// larger than the limit still gets through; the limit plus one call's bytes bound the memory.
     pub(crate) fn send(&self, segments: impl IntoIterator<Item = Bytes>) -> Result<u64, SendError> {
         let mut state = self.lock();
         if state.writer.is_none() {
             return Err(SendError::Closed);
+        }
+        let queued_bytes = self.queued_bytes();
+        if queued_bytes > self.limit_bytes {
+            return Err(SendError::Overflow { queued_bytes, limit_bytes: self.limit_bytes });
         }
         let start = state.accepted_bytes;
         let was_empty = state.queue.is_empty();
@@ -93,15 +100,12 @@ impl Outbound {
             state.queue.push_back(segment);
         }
         state.accepted_bytes += added as u64;
-        let queued_bytes = self.queued_bytes.fetch_add(added, Ordering::Relaxed) + added;
+        self.queued_bytes.fetch_add(added, Ordering::Relaxed);
         if was_empty {
             self.write(&mut state)?;
             if !state.queue.is_empty() {
                 self.wake.notify_one();
             }
-        }
-        if self.queued_bytes() > self.limit_bytes {
-            return Err(SendError::Overflow { queued_bytes, limit_bytes: self.limit_bytes });
         }
         Ok(start)
     }

@@ -202,7 +202,7 @@ impl Session {
     }
 
     /// Sends answers, from any thread: to the socket at once if nothing waits, the rest by the connection's task.
-    /// When more waits than the server's limit, the connection is closed with a log line.
+    /// When more than the server's limit waits already, the connection is closed with a log line.
     pub fn send(&self, replies: ReplyBuffer) {
         if replies.is_empty() {
             return;

@@ -345,7 +345,7 @@ mod tests {
             text(to_vec(&SubscriptionGroupConfig::new("cg"))),
             r#"{"brokerId":0,"consumeBroadcastEnable":true,"consumeEnable":true,"consumeFromMinEnable":true,"groupName":"cg","notifyConsumerIdsChangedEnable":true,"retryMaxTimes":16,"retryQueueNums":1,"whichBrokerWhenConsumeSlowly":1}"#
         );
-        assert_eq!(text(to_vec(&[0.0, 1.5])), "[0.0,1.5]");
+        assert_eq!(text(to_vec(&vec![0.0, 1.5])), "[0.0,1.5]");
     }
 
     #[test]

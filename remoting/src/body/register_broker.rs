@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn javas_compressed_body_reads() {
-        let hex = "78da63606050af564ace2fcd2b492d52b232d7512ac9cc4d2d2e49cc2d50b232343740805a06064620160a51b0004233856\
-                   04f3f771fd7f8104777a02853742c00c4cd110f";
+        let hex = "78da63606050af564ace2fcd2b492d52b232d7512ac9cc4d2d2e49cc2d50b232343740805a060606\
+                   4620160a51b000423385604f3f771fd7f8104777a02853742c00c4cd110f";
         let body: Vec<u8> =
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
         assert_eq!(body_crc32(&body), 1_517_187_090);

@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn lengths_that_lie_are_errors() {
-        for (at, value) in [(13, 0xff), (17, 0x7f), (22, 0xff), (25, 0x80)] {
+        for (at, value) in [(13, 0xff), (18, 0x7f), (22, 0xff), (25, 0x80)] {
             let mut header = GOLDEN[8..38].to_vec();
             header[at] = value;
             assert!(matches!(decode(Bytes::from(header)), Err(HeaderError::PastEnd { .. })), "{at}");

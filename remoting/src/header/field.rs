@@ -233,17 +233,7 @@ pub(crate) use plain_header;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    header! {
-        /// For the tests below.
-        Sample<'a> {
-            text: Cow<'a, str> = b"text",
-            number: i32 = b"number",
-            maybe: Option<i64> = b"maybe",
-            flag: bool = b"flag",
-            group: Option<Cow<'a, str>> = b"group",
-        }
-    }
+    use crate::header::{CreateTopicRequestHeader, SearchOffsetRequestHeader};
 
     fn fields(pairs: &[(&'static str, &str)]) -> ExtFields {
         let mut fields = ExtFields::new();
@@ -253,22 +243,42 @@ mod tests {
 
     #[test]
     fn fields_are_read_by_their_types() {
-        let given =
-            fields(&[("x", "?"), ("number", "-3"), ("flag", "TRUE"), ("group", ""), ("text", "a"), ("text", "b")]);
-        let sample = Sample::decode(&given).unwrap();
-        let expected = Sample { text: "b".into(), number: -3, maybe: None, flag: true, group: None };
-        assert_eq!(sample, expected);
-        assert_eq!(Sample::decode(&sample.to_fields()).unwrap(), expected);
+        let given = fields(&[
+            ("x", "?"),
+            ("topic", "a"),
+            ("readQueueNums", "-3"),
+            ("writeQueueNums", "+4"),
+            ("perm", "6"),
+            ("order", "TRUE"),
+            ("defaultTopic", ""),
+            ("topicSysFlag", ""),
+            ("topic", "b"),
+        ]);
+        let header = CreateTopicRequestHeader::decode(&given).unwrap();
+        let expected = CreateTopicRequestHeader {
+            topic: "b".into(),
+            default_topic: None,
+            read_queue_nums: -3,
+            write_queue_nums: 4,
+            perm: 6,
+            topic_filter_type: None,
+            topic_sys_flag: None,
+            order: true,
+            attributes: None,
+        };
+        assert_eq!(header, expected);
+        assert_eq!(CreateTopicRequestHeader::decode(&header.to_fields()).unwrap(), expected);
     }
 
     #[test]
     fn errors_name_the_field() {
-        let missing = Sample::decode(&ExtFields::new()).unwrap_err();
-        assert_eq!(missing.to_string(), "the custom field <text> is null");
-        let given = fields(&[("text", ""), ("number", "3x")]);
-        let wrong = Sample::decode(&given).unwrap_err();
-        assert_eq!(wrong.to_string(), "the custom field <number> is not a number of 32 bits: 3x");
-        let given = fields(&[("text", ""), ("number", "3"), ("maybe", "9223372036854775808")]);
-        assert!(matches!(Sample::decode(&given), Err(FieldError::NotANumber { name: "maybe", bits: 64, .. })));
+        let missing = SearchOffsetRequestHeader::decode(&ExtFields::new()).unwrap_err();
+        assert_eq!(missing.to_string(), "the custom field <topic> is null");
+        let given = fields(&[("topic", ""), ("queueId", "3x")]);
+        let wrong = SearchOffsetRequestHeader::decode(&given).unwrap_err();
+        assert_eq!(wrong.to_string(), "the custom field <queueId> is not a number of 32 bits: 3x");
+        let given = fields(&[("topic", ""), ("queueId", "3"), ("timestamp", "9223372036854775808")]);
+        let wrong = SearchOffsetRequestHeader::decode(&given);
+        assert!(matches!(wrong, Err(FieldError::NotANumber { name: "timestamp", bits: 64, .. })));
     }
 }
