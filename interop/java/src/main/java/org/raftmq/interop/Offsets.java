@@ -23,13 +23,10 @@ final class Offsets {
         String topic = clients.unique("search");
         DefaultMQProducer producer = clients.producer();
         producer.send(Bodies.message(topic, null, 0));
-        MessageQueue queue = null;
         DefaultMQPullConsumer consumer = clients.pullConsumer(clients.unique("searcher"));
-        for (MessageQueue candidate : producer.fetchPublishMessageQueues(topic)) {
-            if (consumer.maxOffset(candidate) == 0) {
-                queue = candidate;
-            }
-        }
+        int used = ReadBack.awaitTopic(consumer, topic, 1).get(0).getQueueId();
+        MessageQueue queue = producer.fetchPublishMessageQueues(topic).stream()
+            .filter(candidate -> candidate.getQueueId() != used).findFirst().orElseThrow();
         Check.equal(0L, consumer.maxOffset(queue), "max offset of an empty queue");
         Check.that(consumer.minOffset(queue) <= 0, "min offset of an empty queue");
         int count = 30;
@@ -37,6 +34,7 @@ final class Offsets {
             producer.send(Bodies.message(topic, null, i), queue);
             Thread.sleep(15);
         }
+        ReadBack.awaitMax(consumer, queue, count);
         List<MessageExt> read = ReadBack.queue(consumer, queue);
         Check.equal(count, read.size(), "messages");
         Check.equal(0L, consumer.minOffset(queue), "min offset");
@@ -69,8 +67,7 @@ final class Offsets {
             results.add(producer.send(Bodies.message(topic, "ids", i)));
         }
         List<String> members = Versions.brokerAddresses(Clients.instance(producer), topic);
-        List<MessageExt> read = ReadBack.topic(clients.pullConsumer(clients.unique("reader")), topic);
-        Check.equal(50, read.size(), "messages");
+        List<MessageExt> read = ReadBack.awaitTopic(clients.pullConsumer(clients.unique("reader")), topic, 50);
         for (MessageExt message : read) {
             SendResult result = results.get(Bodies.number(message));
             checkOffsetId(result.getOffsetMsgId(), message);

@@ -49,6 +49,12 @@ final class ReadBack {
         return found;
     }
 
+    /** Java's broker answers a send before its consume queue has the message. */
+    static void awaitMax(DefaultMQPullConsumer consumer, MessageQueue queue, long offset) throws Exception {
+        Check.eventually(() -> consumer.maxOffset(queue) == offset, () -> "max offset " + offset + " of " + queue + ", is "
+            + consumer.maxOffset(queue));
+    }
+
     /** Waits until the queues hold {@code count} messages: one-way sends and consume queues may lag. */
     static List<MessageExt> awaitTopic(DefaultMQPullConsumer consumer, String topic, int count) throws Exception {
         Check.eventually(() -> stored(consumer, topic) >= count,

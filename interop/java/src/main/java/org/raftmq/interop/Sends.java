@@ -34,7 +34,7 @@ final class Sends {
             Check.equal("DefaultRegion", result.getRegionId(), "region");
             receipts.add(i, result);
         }
-        List<MessageExt> read = ReadBack.topic(clients.pullConsumer(clients.unique("reader")), topic);
+        List<MessageExt> read = ReadBack.awaitTopic(clients.pullConsumer(clients.unique("reader")), topic, receipts.size());
         receipts.checkAgainst(read);
         read.forEach(message -> Bodies.check(message, topic, "tag-" + Bodies.number(message) % 3));
         Check.equal(4L, read.stream().map(MessageExt::getQueueId).distinct().count(), "queues in use");
@@ -60,7 +60,7 @@ final class Sends {
             Check.equal((long) (i / 3), result.getQueueOffset(), "queue offset of " + i);
             receipts.add(i, result);
         }
-        List<MessageExt> read = ReadBack.topic(clients.pullConsumer(clients.unique("reader")), topic);
+        List<MessageExt> read = ReadBack.awaitTopic(clients.pullConsumer(clients.unique("reader")), topic, receipts.size());
         receipts.checkAgainst(read);
         read.forEach(message -> Bodies.check(message, topic, null));
         return read.size();

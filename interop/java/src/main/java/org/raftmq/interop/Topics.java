@@ -32,7 +32,7 @@ final class Topics {
         for (int i = 0; i < 36; i++) {
             receipts.add(i, producer.send(Bodies.message(topic, null, i)));
         }
-        List<MessageExt> read = ReadBack.topic(clients.pullConsumer(clients.unique("reader")), topic);
+        List<MessageExt> read = ReadBack.awaitTopic(clients.pullConsumer(clients.unique("reader")), topic, receipts.size());
         receipts.checkAgainst(read);
         read.forEach(message -> Bodies.check(message, topic, null));
         Check.equal(6L, read.stream().map(MessageExt::getQueueId).distinct().count(), "queues in use");
