@@ -13,6 +13,11 @@ pub enum InvalidConfig {
     #[error("brokerRole={role} needs brokerId=0, it is {broker_id}")]
     MasterId { role: &'static str, broker_id: i64 },
     #[error(
+        "brokerRole={role} needs master-slave replication, which this release does not have; a Raft group does more \
+         (enableDLegerCommitLog=true)"
+    )]
+    NoReplication { role: &'static str },
+    #[error(
         "maxMessageSize={max_message_bytes} does not fit mappedFileSizeCommitLog={file_bytes}: a file must hold it \
          and {overhead_bytes} bytes more"
     )]
@@ -70,7 +75,11 @@ impl BrokerConfig {
     fn validate_role(&self) -> Result<(), InvalidConfig> {
         match (self.broker_role, self.broker_id) {
             (BrokerRole::Slave, broker_id @ ..=0) => Err(InvalidConfig::SlaveId { broker_id }),
-            (BrokerRole::Slave, _) | (_, 0) => Ok(()),
+            // Both would promise copies that nobody makes.
+            (role @ (BrokerRole::Slave | BrokerRole::SyncMaster), _) => {
+                Err(InvalidConfig::NoReplication { role: role.name() })
+            }
+            (_, 0) => Ok(()),
             (role, broker_id) => Err(InvalidConfig::MasterId { role: role.name(), broker_id }),
         }
     }
@@ -117,7 +126,11 @@ mod tests {
         assert_eq!(problem("brokerName="), "brokerName is empty");
         assert_eq!(problem("namesrvAddr=a:9876;b"), "namesrvAddr: `b` is not like host:port");
         assert_eq!(problem("brokerRole=SLAVE"), "brokerRole=SLAVE needs brokerId > 0, it is 0");
-        assert_eq!(problem("brokerRole=SLAVE\nbrokerId=1"), "fine");
+        assert_eq!(
+            problem("brokerRole=SLAVE\nbrokerId=1"),
+            "brokerRole=SLAVE needs master-slave replication, which this release does not have; a Raft group does more \
+             (enableDLegerCommitLog=true)"
+        );
         assert_eq!(problem("brokerId=1"), "brokerRole=ASYNC_MASTER needs brokerId=0, it is 1");
         assert_eq!(
             problem("mappedFileSizeCommitLog=4194304"),

@@ -49,6 +49,8 @@ pub(super) struct Link {
     orders: watch::Receiver<Order>,
     changes: mpsc::Receiver<TopicConfig>,
     told: watch::Sender<Told>,
+    /// The order that is being told, or was told last.
+    tried: u64,
     /// Before the next connect; grows while the name server does not answer.
     pause: Duration,
 }
@@ -61,13 +63,13 @@ impl Link {
         changes: mpsc::Receiver<TopicConfig>,
         told: watch::Sender<Told>,
     ) -> Link {
-        Link { address, context, orders, changes, told, pause: FIRST_PAUSE }
+        Link { address, context, orders, changes, told, tried: 0, pause: FIRST_PAUSE }
     }
 
     /// Until an order says stop, or nobody is left to give one.
     pub(super) async fn run(mut self) {
         loop {
-            let order = *self.orders.borrow_and_update();
+            let order = self.next_order();
             if order.stop {
                 return;
             }
@@ -79,7 +81,7 @@ impl Link {
                 },
                 Err(error) => error.to_string(),
             };
-            self.tell(self.orders.borrow().number, false);
+            self.tell(self.tried, false);
             warn!(name_server = self.address, reason, "not registered");
             tokio::select! {
                 () = sleep(self.pause) => {}
@@ -94,7 +96,7 @@ impl Link {
     async fn serve(&mut self, client: &Client) -> End {
         let mut next = Next::All;
         loop {
-            let order = *self.orders.borrow_and_update();
+            let order = self.next_order();
             if order.stop {
                 self.say_goodbye(client, order).await;
                 return End::Stopped;
@@ -181,6 +183,12 @@ impl Link {
         let goodbye = request::unregister(&self.context, order.member);
         let answer = client.invoke(goodbye, GOODBYE_LIMIT).await;
         self.tell(order.number, answer.is_ok());
+    }
+
+    fn next_order(&mut self) -> Order {
+        let order = *self.orders.borrow_and_update();
+        self.tried = order.number;
+        order
     }
 
     fn tell(&self, number: u64, accepted: bool) {
