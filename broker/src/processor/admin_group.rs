@@ -3,8 +3,8 @@
 use raftmq_model::subscription::SubscriptionGroupConfig;
 use raftmq_remoting::RemotingCommand;
 use raftmq_remoting::body::{self, SubscriptionGroupWrapper};
+use raftmq_remoting::header::DeleteSubscriptionGroupRequestHeader;
 
-use super::request_fields::RequestFields;
 use super::{Handled, Reply};
 use crate::group::Group;
 use crate::state_machine::Command;
@@ -30,14 +30,14 @@ fn parse_group(content: &[u8]) -> Result<SubscriptionGroupConfig, Reply> {
     Ok(config)
 }
 
-/// Request 207. 4.9 tools say `removeOffset`, 5.x ones `cleanOffset`.
+/// Request 207: a group's configuration, and its offsets if asked so.
 pub fn delete_group(group: &Group, request: &RemotingCommand) -> Handled {
-    let fields = RequestFields::of(request);
-    let name = match fields.text("groupName") {
-        Ok(name) => name.into_owned(),
-        Err(reply) => return reply.into(),
+    let header = match DeleteSubscriptionGroupRequestHeader::decode(&request.fields) {
+        Ok(header) => header,
+        Err(error) => return Reply::from(error).into(),
     };
-    let remove_offsets = ["removeOffset", "cleanOffset"].iter().any(|field| fields.flag(field) == Some(true));
+    let name = header.group_name.into_owned();
+    let remove_offsets = header.remove_offset || header.clean_offset;
     tracing::info!(group = name, remove_offsets, "subscription group is deleted by request");
     if remove_offsets {
         group.offset_commits.remove_group(&name);

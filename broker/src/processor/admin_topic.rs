@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use raftmq_model::queue::MessageQueue;
 use raftmq_model::topic::{self, TopicConfig, TopicFilterType};
 use raftmq_remoting::body::{TopicConfigSerializeWrapper, TopicOffset, TopicStatsTable};
+use raftmq_remoting::header::{CreateTopicRequestHeader, TopicRequestHeader};
 use raftmq_remoting::{RemotingCommand, response_code};
 use raftmq_store::ReadError;
 
-use super::request_fields::RequestFields;
 use super::{Handled, Reply, consumer_manage};
 use crate::group::Group;
 use crate::state_machine::{Command, TopicDefaults, queue_ends};
@@ -31,42 +31,41 @@ pub fn put_topic(group: &Group, request: &RemotingCommand) -> Handled {
 }
 
 fn parse_topic(defaults: &TopicDefaults, request: &RemotingCommand) -> Result<TopicConfig, Reply> {
-    let fields = RequestFields::of(request);
-    let name = changeable_topic(defaults, &fields)?;
-    let queues = |field: &'static str| match fields.number(field)? {
-        count @ 0..=MAX_QUEUES => Ok(count),
-        count => Err(Reply::system_error(format!("{field} is {count}, it must be from 0 to {MAX_QUEUES}"))),
+    let header = CreateTopicRequestHeader::decode(&request.fields)?;
+    check_changeable(defaults, &header.topic)?;
+    for (name, count) in [("readQueueNums", header.read_queue_nums), ("writeQueueNums", header.write_queue_nums)] {
+        if !(0..=MAX_QUEUES).contains(&count) {
+            return Err(Reply::system_error(format!("{name} is {count}, it must be from 0 to {MAX_QUEUES}")));
+        }
+    }
+    let topic_filter_type = match header.topic_filter_type.as_deref() {
+        Some(name) => TopicFilterType::parse(name)
+            .ok_or_else(|| Reply::system_error(format!("topicFilterType {name} is not known")))?,
+        None => TopicFilterType::SingleTag,
     };
-    let perm: i32 = fields.number("perm")?;
-    let filter_type = fields.optional("topicFilterType").filter(|name| !name.is_empty());
     Ok(TopicConfig {
-        order: fields.flag("order").unwrap_or(false),
-        perm,
-        read_queue_nums: queues("readQueueNums")?,
-        topic_filter_type: match filter_type {
-            Some(name) => TopicFilterType::parse(&name)
-                .ok_or_else(|| Reply::system_error(format!("topicFilterType {name} is not known")))?,
-            None => TopicFilterType::SingleTag,
-        },
-        topic_sys_flag: fields.number_or("topicSysFlag", 0)?,
-        topic_name: name,
-        write_queue_nums: queues("writeQueueNums")?,
+        order: header.order,
+        perm: header.perm,
+        read_queue_nums: header.read_queue_nums,
+        topic_filter_type,
+        topic_name: header.topic.into_owned(),
+        topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
+        write_queue_nums: header.write_queue_nums,
     })
 }
 
-/// The topic of a request that changes it; system topics cannot be changed.
-fn changeable_topic(defaults: &TopicDefaults, fields: &RequestFields<'_>) -> Result<String, Reply> {
-    let name = fields.text("topic")?;
-    topic::validate_name(&name).map_err(Reply::system_error)?;
-    if defaults.is_system_topic(&name) {
+/// System topics cannot be changed by request.
+fn check_changeable(defaults: &TopicDefaults, name: &str) -> Result<(), Reply> {
+    topic::validate_name(name).map_err(Reply::system_error)?;
+    if defaults.is_system_topic(name) {
         return Err(Reply::system_error(format!("The topic[{name}] is conflict with system topic.")));
     }
-    Ok(name.into_owned())
+    Ok(())
 }
 
 /// Request 215. A topic that is not there is deleted already.
 pub fn delete_topic(group: &Group, request: &RemotingCommand) -> Handled {
-    let topic = match changeable_topic(&group.topic_defaults, &RequestFields::of(request)) {
+    let topic = match topic_to_delete(&group.topic_defaults, request) {
         Ok(topic) => topic,
         Err(reply) => return reply.into(),
     };
@@ -79,6 +78,12 @@ pub fn delete_topic(group: &Group, request: &RemotingCommand) -> Handled {
     Handled::Propose { commands: vec![Command::DeleteTopic { topic, ends, at_unix_ms }], then: Reply::ok() }
 }
 
+fn topic_to_delete(defaults: &TopicDefaults, request: &RemotingCommand) -> Result<String, Reply> {
+    let header = TopicRequestHeader::decode(&request.fields)?;
+    check_changeable(defaults, &header.topic)?;
+    Ok(header.topic.into_owned())
+}
+
 /// Request 21: all topics of this member.
 pub fn all_topics(group: &Group) -> Handled {
     let (data_version, topics) = group.topics.all();
@@ -89,9 +94,9 @@ pub fn all_topics(group: &Group) -> Handled {
 
 /// Request 202: offsets and last store time of each write queue.
 pub fn topic_stats(group: &Group, request: &RemotingCommand) -> Handled {
-    let name = match RequestFields::of(request).text("topic") {
-        Ok(name) => name,
-        Err(reply) => return reply.into(),
+    let name = match TopicRequestHeader::decode(&request.fields) {
+        Ok(header) => header.topic,
+        Err(error) => return Reply::from(error).into(),
     };
     let Some(topic) = group.topics.get(&name) else {
         return Reply::error(response_code::TOPIC_NOT_EXIST, format!("topic[{name}] not exist")).into();
@@ -151,7 +156,7 @@ mod tests {
         assert_eq!(refusal(&put("broker-a")), "The topic[broker-a] is conflict with system topic.");
         let request = RemotingCommand::request(17).with_field("topic", "T").with_field("perm", 6);
         assert_eq!(refusal(&request), "the custom field <readQueueNums> is null");
-        let request = request.with_field("readQueueNums", 70_000);
+        let request = put("T").with_field("readQueueNums", 70_000);
         assert_eq!(refusal(&request), "readQueueNums is 70000, it must be from 0 to 65535");
     }
 }

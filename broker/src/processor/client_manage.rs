@@ -6,6 +6,7 @@ use std::time::Duration;
 use raftmq_model::subscription::{EXPRESSION_TAG, SubscriptionGroupConfig};
 use raftmq_model::topic;
 use raftmq_remoting::body::{CheckClientRequestBody, HeartbeatData};
+use raftmq_remoting::header::UnregisterClientRequestHeader;
 use raftmq_remoting::{ClientIdentity, RemotingCommand, ReplyBuffer, Session};
 use raftmq_store::ProposalRecord;
 
@@ -84,9 +85,11 @@ fn creations(
 
 /// Request 35. Clients that were never known are answered 0 too.
 pub fn unregister(group: &Arc<Group>, session: &Arc<Session>, request: &RemotingCommand) -> Handled {
-    // C++ clients send the group that they do not mean as an empty text.
-    let field = |name| request.fields.get(name).filter(|value| !value.is_empty());
-    let (producer_group, consumer_group) = (field("producerGroup"), field("consumerGroup"));
+    let header = match UnregisterClientRequestHeader::decode(&request.fields) {
+        Ok(header) => header,
+        Err(error) => return Reply::from(error).into(),
+    };
+    let (producer_group, consumer_group) = (header.producer_group, header.consumer_group);
     let notifies = |of: &str| notifies(group, of);
     group.clients.unregister(session, producer_group.as_deref(), consumer_group.as_deref(), notifies);
     Reply::ok().into()

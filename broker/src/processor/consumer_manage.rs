@@ -5,11 +5,14 @@
 
 use raftmq_model::offset::QueueOffset;
 use raftmq_remoting::body::ConsumerList;
+use raftmq_remoting::header::{
+    ConsumerGroupRequestHeader, FieldError, QueryConsumerOffsetRequestHeader, QueueRequestHeader,
+    SearchOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
+};
 use raftmq_remoting::{RemotingCommand, response_code};
 use raftmq_store::{CommitLog, ConsumeQueue, ReadError, Unit};
 use raftmq_sys::host;
 
-use super::request_fields::RequestFields;
 use super::{Handled, Reply};
 use crate::group::Group;
 use crate::offset_coalescer::OffsetCoalescer;
@@ -17,13 +20,13 @@ use crate::state_machine::{Command, ConsumerOffsetTable, OffsetCommit};
 
 /// Request 38. Nobody online is an error, not an empty list: clients take it for "ask again later".
 pub fn consumer_list(group: &Group, request: &RemotingCommand) -> Handled {
-    let name = match RequestFields::of(request).text("consumerGroup") {
-        Ok(name) => name,
-        Err(reply) => return reply.into(),
+    let header = match ConsumerGroupRequestHeader::decode(&request.fields) {
+        Ok(header) => header,
+        Err(error) => return Reply::from(error).into(),
     };
-    match group.clients.consumer_ids(&name) {
+    match group.clients.consumer_ids(&header.consumer_group) {
         Some(consumer_id_list) => Reply::ok().with_body(ConsumerList { consumer_id_list }.to_json()).into(),
-        None => Reply::system_error(format!("no consumer for this group, {name}")).into(),
+        None => Reply::system_error(format!("no consumer for this group, {}", header.consumer_group)).into(),
     }
 }
 
@@ -34,13 +37,11 @@ pub fn update_offset(group: &Group, request: &RemotingCommand) -> Handled {
 }
 
 fn update(waiting: &OffsetCoalescer, request: &RemotingCommand) -> Result<Handled, Reply> {
-    let fields = RequestFields::of(request);
-    let (group, topic) = (fields.text("consumerGroup")?, fields.text("topic")?);
-    let queue_id: i32 = fields.number("queueId")?;
-    let offset: i64 = fields.number("commitOffset")?;
-    // RocketMQ would store it, and clients would take it for "no offset".
-    let offset =
-        u64::try_from(offset).map_err(|_| Reply::system_error(format!("commitOffset {offset} is negative")))?;
+    let header = UpdateConsumerOffsetRequestHeader::decode(&request.fields)?;
+    let (group, topic, queue_id) = (header.consumer_group, header.topic, header.queue_id);
+    // RocketMQ would store a negative one, and clients would take it for "no offset".
+    let offset = u64::try_from(header.commit_offset)
+        .map_err(|_| Reply::system_error(format!("commitOffset {} is negative", header.commit_offset)))?;
     if request.is_oneway() {
         waiting.add(&group, &topic, queue_id, offset);
         return Ok(Handled::Silent);
@@ -66,13 +67,11 @@ fn query(
     request: &RemotingCommand,
     begins_hot: impl Fn(&str, i32) -> bool,
 ) -> Result<Reply, Reply> {
-    let fields = RequestFields::of(request);
-    let (group, topic) = (fields.text("consumerGroup")?, fields.text("topic")?);
-    let queue_id = fields.number("queueId")?;
-    if let Some(offset) = offsets.get(&group, &topic, queue_id) {
+    let header = QueryConsumerOffsetRequestHeader::decode(&request.fields)?;
+    if let Some(offset) = offsets.get(&header.consumer_group, &header.topic, header.queue_id) {
         return Ok(Reply::ok().with_number("offset", offset.0 as i64));
     }
-    if fields.flag("setZeroIfNotFound") != Some(false) && begins_hot(&topic, queue_id) {
+    if header.set_zero_if_not_found != Some(false) && begins_hot(&header.topic, header.queue_id) {
         return Ok(Reply::ok().with_number("offset", 0));
     }
     Err(Reply::error(response_code::QUERY_NOT_FOUND, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first"))
@@ -93,12 +92,15 @@ fn is_cold(log: &CommitLog, queue: &ConsumeQueue, hot_bytes: u64) -> bool {
 
 /// Request 30: the next offset to be written, 0 for an unknown queue.
 pub fn max_offset(group: &Group, request: &RemotingCommand) -> Reply {
-    of_queue(group, request, |queue| Ok(queue.map_or(0, |queue| queue.max_offset().0 as i64)), "offset")
+    let max = |queue: Option<&ConsumeQueue>| Ok(queue.map_or(0, |queue| queue.max_offset().0 as i64));
+    of_queue(group, QueueRequestHeader::decode(&request.fields), "offset", max)
 }
 
-/// Request 31: the first offset still there, −1 for an unknown queue.
+/// Request 31: the first offset still there. A queue without a message yet begins at 0: Java makes the queue when it is
+/// asked for, and its clients refuse a negative answer.
 pub fn min_offset(group: &Group, request: &RemotingCommand) -> Reply {
-    of_queue(group, request, |queue| Ok(queue.map_or(-1, |queue| queue.min_offset().0 as i64)), "offset")
+    let min = |queue: Option<&ConsumeQueue>| Ok(queue.map_or(0, |queue| queue.min_offset().0 as i64));
+    of_queue(group, QueueRequestHeader::decode(&request.fields), "offset", min)
 }
 
 /// Request 32: store time of the first message still there, −1 if there is none.
@@ -107,21 +109,20 @@ pub fn earliest_store_time(group: &Group, request: &RemotingCommand) -> Reply {
         Some(queue) => Ok(raftmq_store::earliest_store_time(&group.log, queue)?.unwrap_or(-1)),
         None => Ok(-1),
     };
-    of_queue(group, request, earliest, "timestamp")
+    of_queue(group, QueueRequestHeader::decode(&request.fields), "timestamp", earliest)
 }
 
 /// Request 29. Without a `boundaryType` the nearest message counts, as in RocketMQ 4.9; with one the first at or
 /// after the time (LOWER) or the last at or before it (UPPER), as in 5.x.
 pub fn search_offset(group: &Group, request: &RemotingCommand) -> Reply {
-    let fields = RequestFields::of(request);
-    let timestamp: i64 = match fields.number("timestamp") {
-        Ok(timestamp) => timestamp,
-        Err(reply) => return reply,
-    };
-    let boundary = fields.optional("boundaryType").filter(|boundary| !boundary.is_empty());
+    let SearchOffsetRequestHeader { topic, queue_id, timestamp, boundary_type } =
+        match SearchOffsetRequestHeader::decode(&request.fields) {
+            Ok(header) => header,
+            Err(error) => return error.into(),
+        };
     let search = |queue: Option<&ConsumeQueue>| {
         let Some(queue) = queue else { return Ok(0) };
-        let found = match boundary.as_deref() {
+        let found = match boundary_type.as_deref() {
             None => raftmq_store::offset_by_time(&group.log, queue, timestamp)?.0,
             Some(boundary) => {
                 let (min, max) = (queue.min_offset().0, queue.max_offset().0);
@@ -131,7 +132,7 @@ pub fn search_offset(group: &Group, request: &RemotingCommand) -> Reply {
         };
         Ok(found as i64)
     };
-    of_queue(group, request, search, "offset")
+    of_queue(group, Ok(QueueRequestHeader { topic, queue_id }), "offset", search)
 }
 
 /// `[min, max)` is ordered by store time. LOWER beyond the last message is `max`, UPPER before the first is 0.
@@ -165,19 +166,18 @@ pub(super) fn store_time(log: &CommitLog, queue: &ConsumeQueue, offset: u64) -> 
     Ok(raftmq_model::message_codec::decode(&record).map_or(i64::MIN, |message| message.store_timestamp))
 }
 
+/// Answers one number about a queue.
 fn of_queue(
     group: &Group,
-    request: &RemotingCommand,
-    value: impl FnOnce(Option<&ConsumeQueue>) -> Result<i64, ReadError>,
+    header: Result<QueueRequestHeader<'_>, FieldError>,
     name: &'static str,
+    value: impl FnOnce(Option<&ConsumeQueue>) -> Result<i64, ReadError>,
 ) -> Reply {
-    let fields = RequestFields::of(request);
-    let parts = fields.text("topic").and_then(|topic| Ok((topic, fields.number("queueId")?)));
-    let (topic, queue_id) = match parts {
-        Ok(parts) => parts,
-        Err(reply) => return reply,
+    let header = match header {
+        Ok(header) => header,
+        Err(error) => return error.into(),
     };
-    match value(group.queues.queue(&topic, queue_id).as_deref()) {
+    match value(group.queues.queue(&header.topic, header.queue_id).as_deref()) {
         Ok(value) => Reply::ok().with_number(name, value),
         Err(error) => Reply::system_error(error),
     }
@@ -235,7 +235,7 @@ mod tests {
         let request = RemotingCommand::request(15).with_field("consumerGroup", "cg");
         assert_eq!(remark(&request), (1, "the custom field <topic> is null".to_owned()));
         let request = request.with_field("topic", "T").with_field("queueId", "x");
-        assert_eq!(remark(&request), (1, "the custom field <queueId> is not a number: x".to_owned()));
+        assert_eq!(remark(&request), (1, "the custom field <queueId> is not a number of 32 bits: x".to_owned()));
     }
 
     #[test]

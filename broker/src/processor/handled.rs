@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use raftmq_remoting::header::FieldError;
 use raftmq_remoting::{FieldValue, ReplyBuffer, RequestMeta, response_code};
 
 use crate::proposer::ProposeError;
@@ -59,6 +60,13 @@ impl Reply {
 
     pub fn push(&self, meta: RequestMeta, replies: &mut ReplyBuffer) {
         replies.push(meta, self.code, self.remark.as_deref(), &self.fields, &self.body);
+    }
+}
+
+/// The answer to a request without its header fields.
+impl From<FieldError> for Reply {
+    fn from(error: FieldError) -> Reply {
+        Reply::system_error(error)
     }
 }
 

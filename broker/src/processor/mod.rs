@@ -7,7 +7,6 @@ pub mod client_manage;
 pub mod consumer_manage;
 mod handled;
 pub mod pull_message;
-mod request_fields;
 pub mod send_message;
 
 pub use handled::{Handled, Reply};

@@ -82,6 +82,7 @@ impl Machine {
             }
         }
         let mut machine = Machine::without_store(tables, queues, sink);
+        machine.begin_queues();
         machine.store = Some(store);
         machine.tables_applied = tables_applied;
         machine.stored = tables_applied;
@@ -117,8 +118,30 @@ impl Machine {
     /// Applies the records of one entry, or of one classic append: messages to the consume queues, commands to the
     /// tables. `body_offset` is where `body` lies in the commitlog; `id` is `None` in classic mode.
     ///
-    /// After an error the entry is applied in part and the replica must stop.
+    /// After an error the entry is applied in part and the replica must stop; nothing of that entry reaches the table
+    /// store.
     pub fn apply(&mut self, id: Option<FrameId>, body_offset: PhysicalOffset, body: &[u8]) -> Result<(), ApplyError> {
+        let applied = self.apply_records(id, body_offset, body);
+        if applied.is_err() {
+            self.store = None;
+            return applied;
+        }
+        let end = body_offset.after(body.len() as u64);
+        self.queues.set_dispatched(end, id.map(|id| AppliedPoint { id, end }));
+        if let Some(id) = id
+            && !is_at_or_before(id, self.tables_applied)
+        {
+            self.tables_applied = Some(id);
+        }
+        Ok(())
+    }
+
+    fn apply_records(
+        &mut self,
+        id: Option<FrameId>,
+        body_offset: PhysicalOffset,
+        body: &[u8],
+    ) -> Result<(), ApplyError> {
         for record in records(body) {
             let (relative, record) = record.map_err(|source| ApplyError::Record { body: body_offset, source })?;
             let at = body_offset.after(u64::from(relative));
@@ -129,13 +152,6 @@ impl Machine {
                     self.apply_command(id, &command)?;
                 }
             }
-        }
-        let end = body_offset.after(body.len() as u64);
-        self.queues.set_dispatched(end, id.map(|id| AppliedPoint { id, end }));
-        if let Some(id) = id
-            && !is_at_or_before(id, self.tables_applied)
-        {
-            self.tables_applied = Some(id);
         }
         Ok(())
     }
@@ -162,11 +178,14 @@ impl Machine {
 
     /// Applies a command of the entry `id`; `None` in classic mode, where commands never enter the commitlog.
     pub fn apply_command(&mut self, id: Option<FrameId>, command: &Command) -> Result<(), ApplyError> {
-        if let Command::DeleteTopic { topic, .. } = command
+        if let Command::DeleteTopic { topic, ends, .. } = command
             && !id.is_some_and(|id| is_at_or_before(id, self.queues_applied))
         {
             let failed = |source| ApplyError::DeleteTopic { topic: topic.clone(), source };
             self.queues.delete_topic(topic).map_err(failed)?;
+            for (queue_id, end) in ends {
+                self.queues.begin_at(topic, *queue_id, *end);
+            }
         }
         if id.is_some_and(|id| is_at_or_before(id, self.tables_applied)) {
             return Ok(());
@@ -221,6 +240,7 @@ impl Machine {
             return Ok(());
         }
         snapshot::install(&self.tables, snapshot)?;
+        self.begin_queues();
         self.changes = Changes::default();
         self.tables_applied = Some(applied);
         self.stored = Some(applied);
@@ -247,12 +267,24 @@ impl Machine {
         }
     }
 
+    /// Lets queues of deleted topics that are not there go on where they ended.
+    fn begin_queues(&self) {
+        self.tables.topics.for_each_first_offset(|topic, queue_id, first| self.queues.begin_at(topic, queue_id, first));
+    }
+
     fn store_changes(&mut self) {
         let (Some(store), Some(applied)) = (&mut self.store, self.tables_applied) else { return };
         let changes = std::mem::take(&mut self.changes);
         let changes = changes.iter().map(|(table, key)| ((table, key.to_vec()), self.tables.value(table, key)));
         store.write(TableBatch { replaces_all: false, changes: changes.collect(), applied });
         self.stored = Some(applied);
+    }
+}
+
+/// Shutdown drops the machine; a table store that is not closed counts as unclean.
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

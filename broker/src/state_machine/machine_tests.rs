@@ -171,6 +171,25 @@ fn an_entry_applies_messages_and_commands() {
 }
 
 #[test]
+fn a_deleted_topic_goes_on_where_it_ended_after_a_restart_too() {
+    let mut first = fixture();
+    for body in &script()[..5] {
+        first.apply(body).unwrap();
+    }
+    first.machine.apply_done();
+    let range = |fixture: &Fixture| {
+        let queue = fixture.queues.queue("U", 0).unwrap();
+        (queue.min_offset().0, queue.max_offset().0)
+    };
+    assert_eq!(range(&first), (1, 1));
+    let restarted = fixture_with(first.store.clone(), Told::default());
+    assert_eq!(range(&restarted), (1, 1), "although its files are gone");
+    let mut installed = fixture();
+    installed.machine.install(first.machine.applied().unwrap(), &first.machine.snapshot()).unwrap();
+    assert_eq!(range(&installed), (1, 1));
+}
+
+#[test]
 fn equal_entries_give_equal_snapshots_however_they_come() {
     let (mut one, mut runs) =
         (fixture(), fixture_with(MemoryTableStore::default(), Told { nobody_waits: true, ..Told::default() }));
@@ -191,7 +210,6 @@ fn after_a_restart_the_tables_skip_what_they_hold() {
         first.apply(body).unwrap();
     }
     first.machine.apply_done();
-    // Two more entries that the table store never heard of.
     let stored = first.store.clone();
     let mut second = fixture_with(stored, Told::default());
     assert_eq!(second.machine.applied().map(|id| id.index), Some(4));
@@ -250,6 +268,21 @@ fn what_cannot_be_applied_stops_and_is_named() {
     let elsewhere = Body(vec![BodyRecord::Other(Body::default().message("T", 0, 0).at(1000))]);
     let error = fixture.apply(&elsewhere).unwrap_err();
     assert!(matches!(error, ApplyError::Misplaced { says: PhysicalOffset(1000), .. }), "{error}");
+}
+
+#[test]
+fn an_entry_applied_in_part_is_not_stored() {
+    let mut fixture = fixture();
+    fixture.apply(&Body::default().command(&put_topic("T"))).unwrap();
+    fixture.machine.apply_done();
+    let broken = Body::default().command(&put_topic("U")).command(&commit(1));
+    let broken = Body([broken.0, vec![BodyRecord::Other(b"garbage!".to_vec())]].concat());
+    fixture.apply(&broken).unwrap_err();
+    fixture.machine.apply_done();
+    fixture.machine.close();
+    let loaded = fixture.store.load().unwrap();
+    assert_eq!(loaded.applied.index, 1);
+    assert!(!loaded.entries[&TableId::Topics].iter().any(|(key, _)| key == b"cU"), "{loaded:?}");
 }
 
 #[test]

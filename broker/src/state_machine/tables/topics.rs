@@ -86,10 +86,13 @@ impl TopicTable {
         state.ends.get(topic).and_then(|ends| ends.get(&queue_id)).copied().unwrap_or_default()
     }
 
-    /// All offsets that [`TopicTable::first_offset`] knows for a topic, by queue.
-    pub fn first_offsets(&self, topic: &str) -> Vec<(i32, QueueOffset)> {
-        let state = read(&self.state);
-        state.ends.get(topic).into_iter().flatten().map(|(queue_id, end)| (*queue_id, *end)).collect()
+    /// Calls `each` with topic, queue id and offset for all that [`TopicTable::first_offset`] knows.
+    pub(crate) fn for_each_first_offset(&self, mut each: impl FnMut(&str, i32, QueueOffset)) {
+        for (topic, ends) in &read(&self.state).ends {
+            for (queue_id, end) in ends {
+                each(topic, *queue_id, *end);
+            }
+        }
     }
 
     pub(super) fn put(&self, config: &TopicConfig, only_if_absent: bool, at_unix_ms: i64, changes: &mut Changes) {
@@ -221,7 +224,9 @@ mod tests {
         table.put(&TopicConfig::new("T", 2, 6), false, 30, &mut changes);
         assert_eq!(table.first_offset("T", 1), QueueOffset(9));
         table.delete("T", &[(0, QueueOffset(8))], 40, &mut changes);
-        assert_eq!(table.first_offsets("T"), [(0, QueueOffset(8)), (1, QueueOffset(9))]);
+        let mut ends = Vec::new();
+        table.for_each_first_offset(|topic, queue_id, end| ends.push((topic.to_owned(), queue_id, end.0)));
+        assert_eq!(ends, [("T".to_owned(), 0, 8), ("T".to_owned(), 1, 9)]);
         table.delete("missing", &[(0, QueueOffset(1))], 50, &mut changes);
         assert_eq!(table.first_offset("missing", 0), QueueOffset(0));
         assert_eq!(table.data_version().counter, 4);
