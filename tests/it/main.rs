@@ -1,0 +1,9 @@
+//! Tests of the programs as users run them: real processes of the real binary.
+
+mod demo;
+mod dev;
+mod failover;
+mod java_store;
+mod programs;
+mod run;
+mod scripts;
