@@ -64,3 +64,15 @@ pub(crate) fn check(disk: &dyn Disk, path: &Path, config: &StoreConfig, kind: Ki
         field("segment_bytes")
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// docs/on-disk-format.md, "Store mode".
+    #[test]
+    fn the_text_is_golden() {
+        assert_eq!(text(Kind::Classic, 1 << 30), "kind=classic\nformat=1\nsegment_bytes=1073741824\n");
+        assert_eq!(text(Kind::Raft, 4096), "kind=raft\nformat=1\nsegment_bytes=4096\n");
+    }
+}

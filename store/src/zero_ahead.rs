@@ -30,8 +30,8 @@ impl ZeroAhead {
         *self.zeroed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes one step of zeros if fewer than half of `window` bytes ahead of `tail` are zeroed. Returns the bytes
-    /// written. A tail that has run over the zeros is fast: its batches are large and gain nothing, so the window
+    /// Writes one step of zeros towards `window` bytes ahead of `tail`. Returns the bytes written; 0 when there is
+    /// nothing to do. A tail that has run over the zeros is fast: its batches are large and gain nothing, so the window
     /// begins anew only when `restart` says so.
     pub(crate) fn extend(
         &self,

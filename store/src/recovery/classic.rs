@@ -276,8 +276,15 @@ struct Walk {
 }
 
 enum Step {
-    Record { size: u32, timestamp: i64 },
+    /// `ends_in_zero`: no CRC guards its last bytes, and they may never have been written.
+    Record {
+        size: u32,
+        timestamp: i64,
+        ends_in_zero: bool,
+    },
     Blank,
+    /// Only zeros.
+    Nothing,
     Bad(String),
 }
 
@@ -293,19 +300,30 @@ fn walk(
     visit: &mut Visit<'_>,
 ) -> Result<Walk, OpenError> {
     let mut walk = Walk { end: from, stop: from, what: String::new(), timestamp: 0, records: 0 };
+    let mut unwritten_end = None;
     loop {
         match step(reader, walk.stop, check_crc, visit)? {
             Step::Record { size, .. } if walk.stop < mark && walk.stop + u64::from(size) > mark => {
                 walk.what = format!("a record of {size} bytes reaches over the flushed mark at {mark}");
                 return Ok(walk);
             }
-            Step::Record { size, timestamp } => {
+            Step::Record { size, timestamp, ends_in_zero } => {
+                unwritten_end = (ends_in_zero && walk.stop >= mark).then_some(walk.stop);
                 walk.stop += u64::from(size);
                 walk.end = walk.stop;
                 walk.timestamp = walk.timestamp.max(timestamp);
                 walk.records += 1;
             }
             Step::Blank => walk.stop += reader.left(walk.stop),
+            // The last record behind the mark, with zeros for its last bytes and zeros behind it, was torn in its
+            // properties.
+            Step::Nothing => {
+                walk.what = "no record".to_owned();
+                if let Some(start) = unwritten_end {
+                    (walk.end, walk.stop, walk.records) = (start, start, walk.records - 1);
+                }
+                return Ok(walk);
+            }
             Step::Bad(what) => {
                 walk.what = what;
                 return Ok(walk);
@@ -322,7 +340,7 @@ fn step(reader: &mut LogReader, at: u64, check_crc: bool, visit: &mut Visit<'_>)
     }
     let (size, magic) = head;
     if head == (0, 0) {
-        return Ok(Step::Bad("no record".to_owned()));
+        return Ok(Step::Nothing);
     }
     if magic != message_codec::MAGIC && magic != message_codec::MAGIC_V2 {
         return Ok(Step::Bad(format!("unknown magic {magic:#010x}")));
@@ -340,17 +358,17 @@ fn step(reader: &mut LogReader, at: u64, check_crc: bool, visit: &mut Visit<'_>)
     if message.physical_offset.0 != at {
         return Ok(Step::Bad(format!("the record says it lies at {}", message.physical_offset)));
     }
-    // No CRC guards these texts; a tail that was never written reads as zeros, which they never hold.
-    if message.topic.contains('\0') || message.properties.last() == Some(&0) {
-        return Ok(Step::Bad("topic or properties are zeros".to_owned()));
+    if message.topic.contains('\0') {
+        return Ok(Step::Bad("the topic holds zeros".to_owned()));
     }
     if check_crc && !message.crc_matches() {
         return Ok(Step::Bad("the body does not match its CRC".to_owned()));
     }
-    if let Some(what) = visit(&message)? {
-        return Ok(Step::Bad(what));
+    let (timestamp, ends_in_zero) = (message.store_timestamp, message.properties.last() == Some(&0));
+    match visit(&message)? {
+        None => Ok(Step::Record { size, timestamp, ends_in_zero }),
+        Some(what) => Ok(Step::Bad(what)),
     }
-    Ok(Step::Record { size, timestamp: message.store_timestamp })
 }
 
 struct Load<'a> {
@@ -416,6 +434,7 @@ impl Load<'_> {
             match step(&mut reader, at, self.config.check_crc_on_recover, &mut visit)? {
                 Step::Record { size, .. } => at += u64::from(size),
                 Step::Blank => at += reader.left(at),
+                Step::Nothing => return Err(reader.damaged(at, "no record".to_owned())),
                 Step::Bad(what) => return Err(reader.damaged(at, what)),
             }
         }
