@@ -67,7 +67,15 @@ pub(crate) struct Cluster {
     pub(crate) peers: Vec<Peer>,
     pub(crate) members: Vec<Option<Member>>,
     pub(crate) flush: FlushMode,
+    pub(crate) timers: Timers,
 }
+
+/// Long enough that a busy machine does not look like a dead leader.
+const PATIENT: Timers = Timers {
+    heartbeat: Duration::from_millis(100),
+    election_min: Duration::from_millis(500),
+    election_max: Duration::from_millis(800),
+};
 
 impl Cluster {
     /// Nobody runs yet.
@@ -81,6 +89,7 @@ impl Cluster {
             peers: peers.collect(),
             members: (0..size).map(|_| None).collect(),
             flush: FlushMode::Sync,
+            timers: PATIENT,
         }
     }
 
@@ -94,6 +103,7 @@ impl Cluster {
             peers: other.peers.clone(),
             members: other.members.iter().map(|_| None).collect(),
             flush: other.flush,
+            timers: other.timers,
         }
     }
 
@@ -120,11 +130,7 @@ impl Cluster {
             ..StoreConfig::new(self.directory(slot))
         };
         let mut config = RaftConfig::new(&self.cluster, &self.group, slot, self.peers.clone(), store);
-        config.timers = Timers {
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(500),
-            election_max: Duration::from_millis(800),
-        };
+        config.timers = self.timers;
         config
     }
 

@@ -3,11 +3,11 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use raftmq_model::offset::QueueOffset;
-use raftmq_raft::{Committed, ProposeError};
+use raftmq_raft::{Committed, ProposeError, RoleKind, Timers};
 use raftmq_store::FlushMode;
 
 use crate::cluster::{Cluster, PATIENCE, copy_directory, eventually};
-use crate::tables::{TOPIC, proposal};
+use crate::tables::{TOPIC, proposal, unknown_command};
 
 const IN_FLIGHT: usize = 32;
 
@@ -90,7 +90,12 @@ fn batches(from: u64, to: u64) -> Vec<Vec<u64>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_members_lose_nothing_with_their_leader() {
-    let mut cluster = Cluster::started(3).await;
+    let mut cluster = Cluster::new(3);
+    cluster.timers = Timers::default();
+    for slot in 0..3 {
+        cluster.start(slot).await;
+    }
+    cluster.ready_leader().await;
     let mut producer = Producer::new();
     producer.produce(&cluster, batches(0, 5_000)).await;
 
@@ -232,6 +237,21 @@ async fn a_single_member_serves_alone_and_starts_from_its_snapshot() {
     producer.check(&cluster.converged().await);
     member.group.read_barrier().await.unwrap();
     assert_eq!(member.group.status().members.len(), 1);
+}
+
+/// A member that cannot apply an entry must not go on without it, nor tell anybody that it is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_cannot_be_applied_stops_the_member_and_says_why() {
+    let cluster = Cluster::started(1).await;
+    let member = cluster.member(0);
+    member.group.propose(proposal([1])).await.unwrap();
+    let outcome = member.group.propose(unknown_command()).await;
+    assert!(matches!(outcome, Err(ProposeError::Unknown(_))), "{outcome:?}");
+    eventually("the member stops", || member.role().is_stopped()).await;
+    let RoleKind::Stopped { reason: Some(reason) } = member.role().kind else { panic!("{:?}", member.role()) };
+    assert!(reason.contains("unknown command 2"), "{reason}");
+    assert!(matches!(member.group.propose(proposal([2])).await, Err(ProposeError::Stopped)));
+    assert_eq!(member.numbers(), [1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@ use raftmq_raft::{AppliedEntry, Proposal, StateMachine};
 use raftmq_store::{ConsumeQueues, EncodedMessages, FrameId, LogRecord, ProposalRecord, records};
 
 pub(crate) const TOPIC: &str = "numbers";
+const NUMBER: u16 = 1;
 
 /// The numbers that commands brought, in log order; in memory, so that every start needs snapshot or log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,9 @@ impl StateMachine for ToyMachine {
             match record.map_err(|error| error.to_string())? {
                 (_, LogRecord::Message(message)) => {
                     self.queues.dispatch(&message).map_err(|error| error.to_string())?;
+                }
+                (_, LogRecord::Command(command)) if command.kind != NUMBER => {
+                    return Err(format!("unknown command {}", command.kind));
                 }
                 (_, LogRecord::Command(command)) if !known => tables.numbers.push(number(command.body)?),
                 (_, LogRecord::Command(_)) => {}
@@ -70,7 +74,7 @@ pub(crate) fn proposal(numbers: impl IntoIterator<Item = u64>) -> Proposal {
     for number in numbers {
         let body = number.to_be_bytes();
         let mut command = Vec::new();
-        CommandRecord { kind: 1, version: 1, body: &body }.encode(&mut command);
+        CommandRecord { kind: NUMBER, version: 1, body: &body }.encode(&mut command);
         proposal.records.push(ProposalRecord::Command(command));
         let host = "127.0.0.1:1".parse().unwrap();
         let message = Message {
@@ -96,4 +100,11 @@ pub(crate) fn proposal(numbers: impl IntoIterator<Item = u64>) -> Proposal {
         }));
     }
     proposal
+}
+
+/// A command that no member knows.
+pub(crate) fn unknown_command() -> Proposal {
+    let mut command = Vec::new();
+    CommandRecord { kind: NUMBER + 1, version: 1, body: b"" }.encode(&mut command);
+    Proposal { records: vec![ProposalRecord::Command(command)] }
 }
