@@ -87,7 +87,9 @@ pub(crate) struct HardStateFile {
 }
 
 impl HardStateFile {
-    /// The state of an existing directory; `None` if it was never made.
+    /// The state of an existing directory; `None` if it was never made. Durable when this returns: a process that was
+    /// killed between write and sync leaves a state that only the page cache holds, and whoever acts on it now must
+    /// not find an older one after a power cut.
     pub(crate) fn open(disk: &dyn Disk, directory: &Path) -> Result<Option<HardStateFile>, HardStateError> {
         let path = directory.join(FILE_NAME);
         if !disk.exists(&path) {
@@ -107,6 +109,8 @@ impl HardStateFile {
             (Ok(only), Err(_)) | (Err(_), Ok(only)) => only,
             (Err(first), Err(second)) => return Err(HardStateError::Damaged { path, first, second }),
         };
+        file.sync_data()?;
+        disk.sync_dir(directory)?;
         Ok(Some(HardStateFile { file, sequence, state, poisoned: false }))
     }
 
@@ -303,6 +307,8 @@ impl<'a> Fields<'a> {
 
 #[cfg(test)]
 mod tests {
+    use raftmq_sim::SimMachine;
+    use raftmq_sim::disk::{Faults, Moment};
     use raftmq_sys::RealDisk;
 
     use super::*;
@@ -377,6 +383,54 @@ mod tests {
         }
         raw.write_at(&slot, slot_position(6)).unwrap();
         assert_eq!(HardStateFile::open(&disk, directory.path()).unwrap().unwrap().state(), &next);
+    }
+
+    fn term(file: &HardStateFile) -> u64 {
+        file.state().vote.map_or(0, |vote| vote.term)
+    }
+
+    /// Votes in term after term; `reported` is the last one that was saved, as far as the voter knew.
+    fn vote_on(disk: &dyn Disk, directory: &Path, reported: &mut u64) -> Result<(), HardStateError> {
+        let mut file = match HardStateFile::open(disk, directory)? {
+            Some(file) => file,
+            None => HardStateFile::create(disk, directory, HardState { vote: None, ..sample() })?,
+        };
+        for next in 1..6 {
+            file.update(|state| state.vote = Some(StoredVote { term: next, node: next % 3, committed: false }))?;
+            *reported = next;
+        }
+        Ok(())
+    }
+
+    /// The process dies at every call to the disk; restarted, it acts on the vote that it finds; then the power goes.
+    #[test]
+    fn a_vote_once_reported_or_found_survives_kill_and_power_cut() {
+        let directory = Path::new("/r");
+        for moment in [Moment::Before, Moment::Within { sectors: 1 }, Moment::Within { sectors: 4 }, Moment::After] {
+            for at in 0.. {
+                let machine = SimMachine::new(0);
+                machine.make_directory(directory).unwrap();
+                let dying = machine.restart();
+                dying.disk.set_faults(Faults { kill: Some((at, moment)), ..Faults::default() });
+                let mut reported = 0;
+                let ended = vote_on(&*dying.disk, directory, &mut reported);
+                if dying.disk.is_alive() {
+                    ended.unwrap();
+                    break;
+                }
+                let up = dying.restart();
+                let found = HardStateFile::open(&*up.disk, directory).unwrap();
+                let promised = found.as_ref().map_or(0, term);
+                assert!(promised >= reported, "killed {moment:?} call {at}: {reported} was reported, {promised} found");
+                for seed in 0..8 {
+                    let cut = up.fork();
+                    cut.disk.power_cut(seed);
+                    let again = HardStateFile::open(&*cut.restart().disk, directory).unwrap();
+                    assert_eq!(again.as_ref().map_or(0, term), promised, "killed {moment:?} call {at}, cut {seed}");
+                    assert!(again.is_some() || found.is_none());
+                }
+            }
+        }
     }
 
     #[test]
