@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use raftmq_raft::{
@@ -111,6 +111,8 @@ impl Broker {
             Engine::Raft(_) => MemberState::follower(raft_slot(&config)?, 0),
         };
         let registration = Registration::start(&config, member, group.topics.clone(), &process.seams);
+        // Set once, here.
+        let _ = group.registration.set(registration.clone());
         let (stop, stopped) = watch::channel(None);
         if let Engine::Raft(raft) = &opened.engine {
             let slot = raft_slot(&config)?;
@@ -216,6 +218,7 @@ fn wire(config: Arc<BrokerConfig>, process: &Process, store_host: SocketAddr, op
         offset_commits: OffsetCoalescer::default(),
         leader_hold,
         topic_defaults: config.topic_defaults(),
+        registration: OnceLock::new(),
         store_host,
         config,
     }

@@ -150,7 +150,13 @@ fn finish(
     propose(group, commands, move |result| {
         let mut replies = ReplyBuffer::default();
         match result {
-            Ok(()) => then.push(request.meta(), &mut replies),
+            Ok(()) => {
+                then.push(request.meta(), &mut replies);
+                if request.code == request_code::UPDATE_AND_CREATE_TOPIC {
+                    group_.send_when_registered(&session, replies);
+                    return;
+                }
+            }
             Err(ProposeError::Replicate(ReplicateError::NotAppended(_))) => {
                 group_.hold_for_leader(&session, vec![request]);
                 return;

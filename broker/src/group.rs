@@ -1,9 +1,9 @@
 //! One broker group as its processors see it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use raftmq_remoting::{RemotingCommand, Session};
+use raftmq_remoting::{RemotingCommand, ReplyBuffer, Session};
 use raftmq_store::{CommitLog, ConsumeQueues};
 use raftmq_sys::Seams;
 use tokio::runtime::Handle;
@@ -16,6 +16,7 @@ use crate::offset_coalescer::OffsetCoalescer;
 use crate::processor::pull_message::{HeldPull, NotFound};
 use crate::proposer::Proposer;
 use crate::pull_hold::PullHold;
+use crate::registration::Registration;
 use crate::replicator::Replicator;
 use crate::state_machine::TopicDefaults;
 use crate::state_machine::tables::{ConsumerOffsetTable, GroupTable, TopicTable};
@@ -39,6 +40,8 @@ pub struct Group {
     /// Only in a group with other members.
     pub leader_hold: Option<LeaderHold>,
     pub topic_defaults: TopicDefaults,
+    /// Filled in once the group listens.
+    pub registration: OnceLock<Registration>,
     /// `brokerIP1:listenPort`: goes into every message and id.
     pub store_host: SocketAddr,
     pub metrics: MessageMetrics,
@@ -58,11 +61,21 @@ impl Group {
         match &self.leader_hold {
             Some(hold) => hold.submit_pull(self, session, request, instead),
             None => {
-                let mut replies = raftmq_remoting::ReplyBuffer::default();
+                let mut replies = ReplyBuffer::default();
                 instead.answer(request.meta(), &mut replies);
                 session.send(replies);
             }
         }
+    }
+
+    /// Sends answers after the name servers know the topics that they speak of, or after a short while.
+    pub fn send_when_registered(&self, session: &Arc<Session>, replies: ReplyBuffer) {
+        let Some(registration) = self.registration.get().cloned() else { return session.send(replies) };
+        let session = session.clone();
+        self.io.spawn(async move {
+            registration.topics_registered().await;
+            session.send(replies);
+        });
     }
 
     /// Notes an offset that rides on a pull or came one-way; it is in the log within a second.

@@ -121,6 +121,13 @@ impl Registration {
         self.order(|_| {});
     }
 
+    /// Tells all name servers about all topics and waits as [`Registration::register_now`] does: who was told that a
+    /// topic exists may ask for its route next.
+    pub async fn topics_registered(&self) -> usize {
+        let number = self.order(|_| {});
+        self.wait_until(REGISTER_NOW_LIMIT, number).await
+    }
+
     /// Says goodbye to all name servers that answer soon enough. Nothing is registered afterwards.
     pub async fn shutdown(&self) {
         let number = self.order(|order| order.stop = true);

@@ -92,12 +92,8 @@ config! {
         "traceTopicEnable" => trace_topic_enable: bool = false, [restart important];
         /// Whether clients are told that tracing is on.
         "traceOn" => trace_on: bool = true, [hot];
-        /// Whether transactional messages are refused.
-        "rejectTransactionMessage" => reject_transaction_message: bool = false, [hot important];
         /// Whether members of a consumer group are told when it changes.
         "notifyConsumerIdsChangedEnable" => notify_consumer_ids_changed: bool = true, [hot];
-        /// Whether subscriptions may filter by SQL92.
-        "enablePropertyFilter" => property_filter: bool = false, [hot];
 
         // Requests.
 
@@ -109,24 +105,17 @@ config! {
         "pullHoldMaxTimeMillis" => pull_hold_max_time: Duration = millis(30_000), [hot] in 1..=300_000;
         /// Pulls that may wait at the same time; more are answered at once.
         "pullHoldMaxRequests" => pull_hold_max_requests: usize = 100_000, [hot] in 1..=10_000_000;
-        /// Bytes that a pull gets at most from the hot part of the log.
+        /// Bytes that a pull gets at most.
         "maxTransferBytesOnMessageInMemory" => max_transfer_bytes_in_memory: u32 = 256 << 10, [hot important]
             in 1..=i32::MAX as i128;
-        /// Messages that a pull gets at most from the hot part of the log.
+        /// Messages that a pull gets at most.
         "maxTransferCountOnMessageInMemory" => max_transfer_count_in_memory: u32 = 32, [hot important]
             in 1..=100_000;
-        /// Bytes that a pull gets at most from the cold part of the log.
-        "maxTransferBytesOnMessageInDisk" => max_transfer_bytes_in_disk: u32 = 64 << 10, [hot important]
-            in 1..=i32::MAX as i128;
-        /// Messages that a pull gets at most from the cold part of the log.
-        "maxTransferCountOnMessageInDisk" => max_transfer_count_in_disk: u32 = 8, [hot important] in 1..=100_000;
         /// The newest part of the log that counts as hot, in percent of the machine's memory.
         "accessMessageInMemoryMaxRatio" => access_message_in_memory_max_ratio: u32 = 40, [hot important] in 1..=95;
         /// Sends are refused before this time, milliseconds since 1970.
         "startAcceptSendRequestTimeStamp" => start_accept_send_timestamp: i64 = 0, [hot]
             in 0..=i64::MAX as i128;
-        /// An append that takes longer makes the broker say that it is busy.
-        "osPageCacheBusyTimeOutMills" => page_cache_busy_timeout: Duration = millis(1000), [hot] in 1..=60_000;
         /// Bytes of messages that may wait to be proposed; more sends are answered with SYSTEM_BUSY.
         "proposerQueueMaxBytes" => proposer_queue_max_bytes: usize = 64 << 20, [restart] in 1..=17_179_869_184;
         /// Bytes at which one proposed batch ends.

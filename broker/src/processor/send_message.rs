@@ -23,6 +23,7 @@ struct PendingSend {
     queue_id: i32,
     message_count: u32,
     bytes: usize,
+    creates_topic: bool,
 }
 
 /// Why a send is answered without being proposed.
@@ -79,6 +80,10 @@ fn answer(
             }
             group.metrics.messages_in.add(messages);
             group.metrics.bytes_in.add(bytes);
+            if pending.iter().any(|send| send.creates_topic) {
+                group.send_when_registered(session, replies);
+                return;
+            }
         }
         Err(error) => {
             let (code, remark) = match &error {
@@ -212,7 +217,13 @@ fn encode(
     } else {
         encode_single(group, message, wire_properties, &mut encoded)?;
     }
-    let send = PendingSend { meta: request.meta(), queue_id, message_count: encoded.count, bytes: encoded.bytes.len() };
+    let send = PendingSend {
+        meta: request.meta(),
+        queue_id,
+        message_count: encoded.count,
+        bytes: encoded.bytes.len(),
+        creates_topic: create.is_some(),
+    };
     records.extend(create.map(|command| ProposalRecord::Command(command.to_record())));
     records.push(ProposalRecord::Messages(encoded));
     Ok(send)
