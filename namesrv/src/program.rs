@@ -6,7 +6,7 @@ use raftmq_sys::Seams;
 
 use crate::{NamesrvConfig, Running, StartError, start};
 
-/// Options of `mqnamesrv`.
+/// Name server: tells producers and consumers which brokers have a topic.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
     /// Properties file with RocketMQ's keys
