@@ -12,7 +12,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::raft::ClientWriteResult;
 use raftmq_store::{CommitLog, ConsumeQueues};
-use raftmq_sys::{Seams, Spawn};
+use raftmq_sys::{Clock, Seams, Spawn};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
@@ -23,6 +23,7 @@ use crate::forward::ForwardHandler;
 use crate::listeners::{RaftListeners, Registration};
 use crate::log_storage::SharedWriter;
 use crate::membership::BrokerNode;
+use crate::metrics::RaftMetrics;
 use crate::network::Callers;
 use crate::proposal::{Committed, Proposal, ProposalDone};
 use crate::role::{MemberStatus, Role, RoleKind, Status};
@@ -67,6 +68,8 @@ pub struct RaftGroup {
     pub(crate) max_entry_bytes: usize,
     pub(crate) runtime: Handle,
     pub(crate) spawn: Arc<dyn Spawn>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: RaftMetrics,
     /// Taken away at shutdown.
     pub(crate) registration: Mutex<Option<Registration>>,
     /// Set by the one call that shuts down.
@@ -102,6 +105,9 @@ impl RaftGroup {
         if size_bytes > self.max_entry_bytes {
             return done(Err(ProposeError::TooLarge { size_bytes, limit_bytes: self.max_entry_bytes }));
         }
+        self.metrics.proposal_bytes.record(size_bytes as u64);
+        let (metrics, clock) = (self.metrics.clone(), Arc::clone(&self.clock));
+        let begun = clock.monotonic();
         let assigned = Assigned::default();
         let proposed = Proposed { records: proposal.records, assigned: Arc::clone(&assigned) };
         let done = Arc::new(Mutex::new(Some(done)));
@@ -109,7 +115,12 @@ impl RaftGroup {
         let completed = Arc::clone(&done);
         let completion = Completion::new(move |result| {
             if let Some(done) = take(&completed) {
-                done(outcome(result, &assigned));
+                let outcome = outcome(result, &assigned);
+                metrics.commit.record(clock.monotonic().saturating_sub(begun).as_micros() as u64);
+                if let Err(ProposeError::Unknown(_)) = outcome {
+                    metrics.unknown.add(1);
+                }
+                done(outcome);
             }
         });
         let leader = Leader { term, node_id: u64::from(self.own.slot) };
@@ -120,6 +131,7 @@ impl RaftGroup {
         if handed_over.is_none()
             && let Some(done) = take(&done)
         {
+            self.metrics.full.add(1);
             done(Err(ProposeError::Full { limit: QUEUED_PROPOSALS }));
         }
     }

@@ -21,6 +21,7 @@ mod log_storage;
 #[cfg(test)]
 mod log_storage_tests;
 mod membership;
+mod metrics;
 mod network;
 mod proposal;
 mod role;

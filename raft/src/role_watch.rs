@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::metrics::RaftMetrics;
+
 use tokio::sync::watch;
 
+use crate::metrics::RaftMetrics;
 use crate::role::{Role, RoleKind, epoch};
 use crate::server::Raft;
 use crate::type_config::{Leader, TypeConfig};
@@ -14,18 +15,26 @@ use crate::type_config::{Leader, TypeConfig};
 pub(crate) const JOINING: Role = Role { kind: RoleKind::Joining, term: 0, leader_slot: None, epoch: 0 };
 
 /// Publishes each change until the group stops. Begins once the Raft core runs.
-pub(crate) async fn watch_role(raft: Raft, node: u64, role: Arc<watch::Sender<Role>>) {
+pub(crate) async fn watch_role(raft: Raft, node: u64, role: &watch::Sender<Role>, shown: &RaftMetrics) {
     let mut metrics = raft.metrics();
+    let mut leader = None;
     loop {
         let now = role_of(&metrics.borrow_watched(), node);
         let stopped = now.is_stopped();
-        publish(&role, now);
+        shown.term.set(now.term as i64);
+        shown.leads.set(i64::from(now.is_ready_leader()));
+        if now.leader_slot.is_some() && now.leader_slot != leader {
+            leader = now.leader_slot;
+            shown.leader_changes.add(1);
+            tracing::info!(term = now.term, leader, "leader");
+        }
+        publish(role, now);
         if stopped {
             return;
         }
         if metrics.changed().await.is_err() {
             let reason = Some(Arc::from("the raft core has gone"));
-            publish(&role, Role { kind: RoleKind::Stopped { reason }, ..JOINING });
+            publish(role, Role { kind: RoleKind::Stopped { reason }, ..JOINING });
             return;
         }
     }
@@ -43,7 +52,7 @@ pub(crate) fn publish(role: &watch::Sender<Role>, now: Role) {
     });
 }
 
-fn role_of(metrics: &RaftMetrics<TypeConfig>, node: u64) -> Role {
+fn role_of(metrics: &openraft::RaftMetrics<TypeConfig>, node: u64) -> Role {
     let term = metrics.current_term;
     let slot_of = |id: u64| metrics.membership_config.get_node(&id).map(|member| member.slot);
     let leader_slot = metrics.current_leader.and_then(slot_of);

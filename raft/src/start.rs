@@ -21,6 +21,7 @@ use crate::handshake::{Dialer, Identity, RefusalLog};
 use crate::hard_state::{HardState, HardStateFile};
 use crate::log_storage::{LogStorage, SharedWriter};
 use crate::membership::BrokerNode;
+use crate::metrics::RaftMetrics;
 use crate::network::{Callers, NetworkFactory};
 use crate::role::{Role, RoleKind};
 use crate::role_watch::{JOINING, publish, watch_role};
@@ -115,6 +116,7 @@ pub(crate) async fn start(
         .await
         .map_err(|source| StartError::Listen { address: own.address.clone(), source })?;
     let role = Arc::new(watch::Sender::new(JOINING));
+    let metrics = RaftMetrics::new(&seams.metrics, &config.group);
     let bootstrap = Bootstrap {
         dialer: dialer.clone(),
         server: Arc::clone(&server),
@@ -122,7 +124,7 @@ pub(crate) async fn start(
         peers: config.peers.clone(),
         blank,
     };
-    tokio::spawn(take_part(bootstrap, raft.clone(), node, Arc::clone(&role)));
+    tokio::spawn(take_part(bootstrap, raft.clone(), node, Arc::clone(&role), metrics.clone()));
     tokio::spawn(take_snapshots(raft.clone(), Arc::clone(&queues), config.snapshots, server.stopping.subscribe()));
     let largest = config.store.segment_bytes.saturating_sub(ENTRY_OVERHEAD_BYTES);
     Ok(RaftGroup {
@@ -137,6 +139,8 @@ pub(crate) async fn start(
         max_entry_bytes: usize::try_from(largest).unwrap_or(usize::MAX).min(MAX_ENTRY_BYTES),
         runtime: environment.runtime,
         spawn: seams.spawn,
+        clock: seams.clock,
+        metrics,
         registration: Mutex::new(Some(registration)),
         closed: OnceLock::new(),
     })
@@ -264,7 +268,7 @@ fn raft_config(config: &RaftConfig) -> Config {
 }
 
 /// Joins or forms the group, then follows its role until it stops.
-async fn take_part(bootstrap: Bootstrap, raft: Raft, node: u64, role: Arc<watch::Sender<Role>>) {
+async fn take_part(bootstrap: Bootstrap, raft: Raft, node: u64, role: Arc<watch::Sender<Role>>, metrics: RaftMetrics) {
     let group = bootstrap.dialer.identity.group.clone();
     let mut stopping = bootstrap.server.stopping.subscribe();
     let joined = tokio::select! {
@@ -272,7 +276,7 @@ async fn take_part(bootstrap: Bootstrap, raft: Raft, node: u64, role: Arc<watch:
         _ = stopping.wait_for(|stopping| *stopping) => return,
     };
     match joined {
-        Ok(()) => watch_role(raft, node, role).await,
+        Ok(()) => watch_role(raft, node, &role, &metrics).await,
         Err(reason) => {
             tracing::error!(group, slot = node, reason, "cannot take part in the group");
             publish(&role, Role { kind: RoleKind::Stopped { reason: Some(Arc::from(reason)) }, ..JOINING });
