@@ -14,6 +14,7 @@ use raftmq_sys::Seams;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::cable::Cable;
 use crate::tables::{SharedTables, Tables, ToyMachine};
 
 /// For anything that must happen: the machine may be very busy.
@@ -64,6 +65,7 @@ pub(crate) struct Cluster {
     group: String,
     /// One for each process that a member stands for.
     listeners: Vec<RaftListeners>,
+    pub(crate) cables: Vec<Cable>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) members: Vec<Option<Member>>,
     pub(crate) flush: FlushMode,
@@ -81,11 +83,13 @@ impl Cluster {
     /// Nobody runs yet.
     pub(crate) fn new(size: u16) -> Cluster {
         let peers = (0..size).map(|slot| Peer { slot, address: format!("127.0.0.1:{}", free_port()) });
+        let cables: Vec<Cable> = (0..size).map(|_| Cable::new()).collect();
         Cluster {
             root: tempfile::tempdir().unwrap(),
             cluster: "test".to_owned(),
             group: "g".to_owned(),
-            listeners: (0..size).map(|_| RaftListeners::grpc()).collect(),
+            listeners: cables.iter().map(|cable| RaftListeners::new(Arc::new(cable.clone()))).collect(),
+            cables,
             peers: peers.collect(),
             members: (0..size).map(|_| None).collect(),
             flush: FlushMode::Sync,
@@ -100,6 +104,7 @@ impl Cluster {
             cluster: other.cluster.clone(),
             group: group.to_owned(),
             listeners: other.listeners.clone(),
+            cables: other.cables.clone(),
             peers: other.peers.clone(),
             members: other.members.iter().map(|_| None).collect(),
             flush: other.flush,
@@ -173,11 +178,17 @@ impl Cluster {
         self.members[usize::from(slot)].take().expect("the member runs")
     }
 
-    /// The slot of a leader that takes proposals.
+    /// Those that others can reach.
+    pub(crate) fn connected(&self) -> impl Iterator<Item = &Member> {
+        let members = self.members.iter().zip(&self.cables);
+        members.filter(|(_, cable)| !cable.is_pulled()).filter_map(|(member, _)| member.as_ref())
+    }
+
+    /// The slot of a leader that takes proposals and that others can reach.
     pub(crate) async fn ready_leader(&self) -> u16 {
         let mut leader = 0;
         eventually("a leader is ready", || {
-            let ready = self.running().map(Member::role).find(Role::is_ready_leader);
+            let ready = self.connected().map(Member::role).find(Role::is_ready_leader);
             ready.and_then(|role| role.leader_slot).inspect(|slot| leader = *slot).is_some()
         })
         .await;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod bootstrap;
+mod cable;
 mod cluster;
 mod forwarding;
 mod replication;

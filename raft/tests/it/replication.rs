@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use raftmq_model::offset::QueueOffset;
 use raftmq_raft::{Committed, ProposeError, RoleKind, Timers};
@@ -31,7 +32,7 @@ impl Producer {
             while in_flight.len() < IN_FLIGHT
                 && let Some(batch) = waiting.pop()
             {
-                let leader = cluster.running().find(|member| member.role().is_ready_leader());
+                let leader = cluster.connected().find(|member| member.role().is_ready_leader());
                 match leader {
                     Some(leader) => {
                         let result = leader.group.propose(proposal(batch.iter().copied()));
@@ -173,6 +174,43 @@ async fn all_members_killed_at_once_lose_nothing() {
         producer.check(&cluster.converged().await);
         cluster.assert_equal_logs();
     }
+}
+
+/// The old leader goes on appending until its lease ends; what it appended alone is cut off when it comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_loses_only_what_it_never_acknowledged() {
+    let cluster = Cluster::started(3).await;
+    let mut producer = Producer::new();
+    producer.produce(&cluster, batches(0, 200)).await;
+    let old = cluster.ready_leader().await;
+    let alone = &cluster.member(old).group;
+
+    cluster.cables[usize::from(old)].pull();
+    let pending: Vec<_> = (1000..1050).map(|n| (n, alone.propose(proposal([n])))).collect();
+    eventually("the old leader refuses", || {
+        let refused = alone.propose(proposal([2000])).now_or_never();
+        matches!(refused, Some(Err(ProposeError::LeaseExpired | ProposeError::NotLeader { .. })))
+            || !cluster.member(old).role().is_ready_leader()
+    })
+    .await;
+    assert!(alone.read_barrier().await.is_err());
+    let new = cluster.ready_leader().await;
+    assert_ne!(new, old);
+    producer.produce(&cluster, batches(200, 400)).await;
+
+    cluster.cables[usize::from(old)].plug_in();
+    for (number, outcome) in pending {
+        match outcome.await {
+            Ok(_) => drop(producer.acknowledged.insert(number)),
+            Err(ProposeError::Unknown(_)) => drop(producer.unknown.insert(number)),
+            Err(_) => {}
+        }
+    }
+    // Proposed while the lease lasted, and by nobody who waited for the answer.
+    producer.unknown.insert(2000);
+    producer.produce(&cluster, batches(400, 500)).await;
+    producer.check(&cluster.converged().await);
+    cluster.assert_equal_logs();
 }
 
 /// Trap T3: in ASYNC_FLUSH a power cut may take what a follower has acknowledged. It must catch up all the same.
