@@ -18,7 +18,7 @@ use crate::cable::Cable;
 use crate::tables::{SharedTables, Tables, ToyMachine};
 
 /// For anything that must happen: the machine may be very busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Answers with its own slot and the request.
 struct Echo(u16);
