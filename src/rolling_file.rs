@@ -76,7 +76,7 @@ mod tests {
         }
         let read = |name: &str| fs::read_to_string(folder.path().join("logs").join(name)).unwrap();
         assert_eq!(read("broker.log"), "seven\n");
-        assert_eq!((read("broker.log.1").as_str(), read("broker.log.2").as_str()), ("five six\n", "three\nfour\n"));
+        assert_eq!((read("broker.log.1").as_str(), read("broker.log.2").as_str()), ("five six\n", "four\n"));
         assert!(!folder.path().join("logs/broker.log.3").exists());
     }
 

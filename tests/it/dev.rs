@@ -5,12 +5,15 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::run::{Running, raftmq, run};
+use crate::run::{Running, free_ports, raftmq, run};
 
 /// `raftmq dev` on free ports, and the address of its name server.
 pub(crate) fn dev(home: &Path, options: &[&str]) -> (Running, String) {
     let mut command = raftmq(home);
-    command.args(["dev", "--port", "0", "--broker-port", "0"]).args(options).env("TMPDIR", home);
+    command.args(["dev", "--port", "0"]).args(options).env("TMPDIR", home);
+    if !options.contains(&"--broker-port") {
+        command.args(["--broker-port", "0"]);
+    }
     let mut dev = Running::start(&mut command);
     let lines = dev.wait_for_line("Ctrl-C");
     let line = lines.iter().find(|line| line.contains("name server  ")).expect("it says where the name server is");
@@ -69,16 +72,25 @@ fn three_nodes_keep_their_data_in_the_given_folder() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     let data = data.to_str().unwrap();
+    // The group's members are known by their ports, so these stay, too.
+    let port = free_ports(30).to_string();
+    let options = ["--nodes", "3", "--dir", data, "--broker-port", &port];
     for body in ["before", "after"] {
-        let (dev, address) = dev(home.path(), &["--nodes", "3", "--dir", data]);
+        let (dev, address) = dev(home.path(), &options);
         let ended = run(raftmq(home.path()).args(["produce", "-n", &address, "-t", "T", "--body", body]));
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         dev.signal(Signal::TERM);
         assert_eq!(dev.wait(), Some(0));
     }
-    let (_dev, address) = dev(home.path(), &["--nodes", "3", "--dir", data]);
+    let (_dev, address) = dev(home.path(), &options);
     let ended = run(raftmq(home.path()).args(["consume", "-n", &address, "-t", "T", "--count", "2"]));
     let mut bodies: Vec<&str> = ended.stdout.lines().filter_map(|line| line.split('\t').next_back()).collect();
     bodies.sort_unstable();
     assert_eq!(bodies, ["after", "before"]);
+
+    let other = free_ports(30).to_string();
+    let ended =
+        run(raftmq(home.path()).args(["dev", "--port", "0", "--nodes", "3", "--dir", data, "--broker-port", &other]));
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("has other peers"), "{}", ended.stderr);
 }

@@ -1,11 +1,11 @@
-#![expect(clippy::disallowed_methods, reason = "looks at files of the processes it starts")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "looks at files of the processes it starts")]
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
 use rustix::process::Signal;
 
-use crate::run::{RAFTMQ, Running, entries, free_port, program, raftmq, run};
+use crate::run::{RAFTMQ, Running, entries, free_ports, program, raftmq, run};
 
 #[test]
 fn help_names_every_program_and_gives_examples() {
@@ -37,7 +37,7 @@ fn a_missing_or_silent_name_server_is_one_clear_error() {
     let ended = run(raftmq(home.path()).args(["produce", "-t", "T"]));
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("NAMESRV_ADDR"), "{}", ended.stderr);
-    let address = format!("127.0.0.1:{}", free_port());
+    let address = format!("127.0.0.1:{}", free_ports(1));
     for args in [["produce", "-t", "T"], ["consume", "-t", "T"], ["admin", "topicRoute", "-tT"]] {
         let ended = run(raftmq(home.path()).args(args).env("NAMESRV_ADDR", &address));
         assert_eq!(ended.code, Some(1), "{args:?}");
@@ -81,7 +81,7 @@ fn a_servers_log_goes_where_the_environment_says() {
     let home = tempfile::tempdir().unwrap();
     let logs = home.path().join("elsewhere");
     let config = home.path().join("namesrv.conf");
-    fs::write(&config, format!("listenPort={}\nbindAddress=127.0.0.1\n", free_port())).unwrap();
+    fs::write(&config, format!("listenPort={}\nbindAddress=127.0.0.1\n", free_ports(1))).unwrap();
     let mut name_server =
         Running::start(raftmq(home.path()).args(["namesrv", "-c"]).arg(&config).env("ROCKETMQ_LOG_DIR", &logs));
     name_server.wait_for_line("boot success");
@@ -93,7 +93,7 @@ fn a_servers_log_goes_where_the_environment_says() {
 
 /// A name server on a free port, and its address.
 pub(crate) fn name_server(home: &std::path::Path) -> (Running, String) {
-    let port = free_port();
+    let port = free_ports(1);
     let config = home.join("namesrv.conf");
     fs::write(&config, format!("listenPort={port}\nbindAddress=127.0.0.1\n")).unwrap();
     let mut name_server = Running::start(raftmq(home).args(["namesrv", "-c"]).arg(&config));

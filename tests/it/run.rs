@@ -108,8 +108,8 @@ pub(crate) fn entries(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A port below those for outgoing connections that nobody listens at now.
-pub(crate) fn free_port() -> u16 {
+/// The first of `length` ports in a row, below those for outgoing connections, that nobody listens at now.
+pub(crate) fn free_ports(length: u16) -> u16 {
     let rng = raftmq_sys::RealRng::new();
-    raftmq_tools::local_cluster::free_blocks(&rng, 1, 1).expect("a free port")[0]
+    raftmq_tools::local_cluster::free_blocks(&rng, 1, length).expect("free ports")[0]
 }

@@ -1,5 +1,5 @@
 //! The scripts of `bin/`, run by `sh` as RocketMQ's guides do.
-#![expect(clippy::disallowed_methods, reason = "lays out a release folder")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "lays out a release folder")]
 
 use std::collections::HashSet;
 use std::fs;

@@ -38,6 +38,9 @@ pub struct MemberPorts {
 pub enum StartError {
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    /// A Raft group keeps the members of its first start.
+    #[error("the group in {folder} has other peers: it was made with {found}, not {wanted}")]
+    OtherPeers { folder: PathBuf, found: String, wanted: String },
     #[error("{program} ended with {status} before it was up; its output ({output}):\n{tail}")]
     Ended { program: String, status: String, output: PathBuf, tail: String },
     #[error("{program} is not up after {seconds} s; see {output}")]
@@ -59,6 +62,11 @@ impl LocalCluster {
     /// Writes the configuration files and starts everything. Returns when all ports answer; a leader may not be
     /// elected yet. To be called from a thread that outlives the cluster: the kernel ties the processes to it.
     pub fn start(spec: ClusterSpec) -> Result<LocalCluster, StartError> {
+        if let Some(found) = earlier_peers(&spec.folder)
+            && found != spec.peers()
+        {
+            return Err(StartError::OtherPeers { wanted: spec.peers(), found, folder: spec.folder });
+        }
         let config = spec.folder.join("namesrv.conf");
         write(&config, &spec.name_server_config())?;
         let address = spec.name_server();
@@ -158,6 +166,11 @@ impl ClusterSpec {
         self.folder.join(format!("n{number}"))
     }
 
+    fn peers(&self) -> String {
+        let members = self.members.iter().enumerate();
+        members.map(|(number, ports)| format!("n{number}-127.0.0.1:{}", ports.raft)).collect::<Vec<_>>().join(";")
+    }
+
     fn name_server_config(&self) -> String {
         let (port, folder) = (self.name_server_port, self.folder.display());
         format!("listenPort={port}\nbindAddress=127.0.0.1\nkvConfigPath={folder}/namesrv/kvConfig.json\n")
@@ -173,11 +186,9 @@ impl ClusterSpec {
             store = store.display(),
         );
         if self.members.len() > 1 {
-            let peers = self.members.iter().enumerate();
-            let peers: Vec<_> = peers.map(|(peer, ports)| format!("n{peer}-127.0.0.1:{}", ports.raft)).collect();
-            let peers = peers.join(";");
+            let peers = self.peers();
             config.push_str(&format!(
-                "enableDLegerCommitLog=true\ndLegerGroup={group}\ndLegerPeers={peers}\ndLegerSelfId=n{number}\n"
+                "enableDLegerCommitLog=true\ndLegerGroup={group}\n{PEERS_KEY}{peers}\ndLegerSelfId=n{number}\n"
             ));
         }
         if let Some(bytes) = self.segment_bytes {
@@ -185,6 +196,16 @@ impl ClusterSpec {
         }
         config
     }
+}
+
+const PEERS_KEY: &str = "dLegerPeers=";
+
+/// The peers of the group that was started in this folder before.
+fn earlier_peers(folder: &Path) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "configuration of child processes")]
+    let config = fs::read(folder.join("n0.conf")).ok()?;
+    let config = String::from_utf8_lossy(&config).into_owned();
+    config.lines().find_map(|line| line.strip_prefix(PEERS_KEY)).map(str::to_owned)
 }
 
 fn write(path: &Path, content: &str) -> Result<(), StartError> {
