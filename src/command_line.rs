@@ -3,6 +3,7 @@ use std::path::Path;
 
 use clap::{Args, Command, Parser, Subcommand};
 use raftmq_tools::admin::AdminArgs;
+use raftmq_tools::bench::BenchArgs;
 use raftmq_tools::consume::ConsumeArgs;
 use raftmq_tools::demo::DemoArgs;
 use raftmq_tools::produce::ProduceArgs;
@@ -49,6 +50,8 @@ pub(crate) enum Program {
     Dev(DevArgs),
     /// Three members lose their leader while messages flow; checks that nothing acknowledged is lost
     Demo(DemoArgs),
+    /// Sends as fast as a broker answers and says what a message cost it
+    Bench(BenchArgs),
     /// Stops running brokers or name servers (mqshutdown)
     Shutdown(StopArgs),
 }

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Program::Admin(args) => raftmq_tools::admin::run(args),
         Program::Produce(args) => raftmq_tools::produce::run(args),
         Program::Consume(args) => raftmq_tools::consume::run(args),
+        Program::Bench(args) => raftmq_tools::bench::run(&args),
         Program::Dev(args) => dev::run(args),
         Program::Demo(args) => raftmq_tools::demo::run(args),
         Program::Shutdown(args) => stop_command::run(&args),

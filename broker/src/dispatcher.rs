@@ -36,7 +36,10 @@ impl RequestProcessor for Dispatcher {
                 code if needs_leader(&request) && !leading && code != request_code::UPDATE_CONSUMER_OFFSET => {
                     for_leader.push(request);
                 }
-                request_code::UPDATE_CONSUMER_OFFSET if !leading && !request.is_oneway() => for_leader.push(request),
+                request_code::UPDATE_CONSUMER_OFFSET if !leading && !request.is_oneway() => {
+                    consumer_manage::forget_waiting(group, &request);
+                    for_leader.push(request);
+                }
                 request_code::PULL_MESSAGE | request_code::LITE_PULL_MESSAGE => {
                     pull_message::handle(group, session, request, replies);
                 }

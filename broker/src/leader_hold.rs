@@ -33,6 +33,8 @@ pub struct LeaderHold {
     raft: Arc<RaftGroup>,
     limits: HoldLimits,
     under_way: Arc<AtomicUsize>,
+    /// Held while waiting offsets are on their way: an acknowledged commit that came later must not overtake them.
+    offsets: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What a request takes beside its body, about.
@@ -57,7 +59,7 @@ impl Drop for Place {
 
 impl LeaderHold {
     pub fn new(raft: Arc<RaftGroup>, limits: HoldLimits) -> LeaderHold {
-        LeaderHold { raft, limits, under_way: Arc::default() }
+        LeaderHold { raft, limits, under_way: Arc::default(), offsets: Arc::default() }
     }
 
     /// Takes requests of one connection, none of which is in the log.
@@ -83,18 +85,26 @@ impl LeaderHold {
             return;
         }
         let (raft, limits) = (self.raft.clone(), self.limits);
+        let about_offsets = requests.iter().any(|request| {
+            matches!(request.code, request_code::UPDATE_CONSUMER_OFFSET | request_code::QUERY_CONSUMER_OFFSET)
+        });
+        let offsets = about_offsets.then(|| self.offsets.clone());
         let (group_, session) = (group.clone(), session.clone());
         group.io.spawn(async move {
             let _place = place;
+            let _in_order = match &offsets {
+                Some(offsets) => Some(offsets.lock().await),
+                None => None,
+            };
             serve(raft, limits, group_, session, requests, otherwise).await;
         });
     }
 
     /// Passes on the offsets that wait; what did not reach the leader waits on.
     pub async fn forward_offsets(&self, group: &Group) {
+        let _in_order = self.offsets.lock().await;
         let Some(command) = group.offset_commits.drain_with(|command| command) else { return };
-        let Command::CommitOffsets { commits } = &command else { return };
-        let requests: Vec<_> = commits.iter().map(offset_commit).collect();
+        let requests = offset_commits(&command);
         let nobody = ClientIdentity::default();
         let payload = forward_codec::encode_request(group.store_host, &nobody, &requests);
         match self.raft.forward(payload, self.limits.answer).await.map(forward_codec::decode_answer) {
@@ -113,6 +123,14 @@ impl LeaderHold {
             response_code::SERVICE_NOT_AVAILABLE,
             &format!("service not available now: {why}"),
         );
+    }
+}
+
+/// The one-way requests that a command of waiting offsets came from.
+fn offset_commits(command: &Command) -> Vec<RemotingCommand> {
+    match command {
+        Command::CommitOffsets { commits } => commits.iter().map(offset_commit).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -208,8 +226,21 @@ async fn forward(
     requests: &[RemotingCommand],
 ) -> Forwarded {
     group.metrics.forwarded.add(requests.len() as u64);
-    let payload: Bytes = forward_codec::encode_request(session.peer(), &session.client(), requests);
-    match raft.forward(payload, limits.answer).await {
+    let asks_offset = requests.iter().any(|request| request.code == request_code::QUERY_CONSUMER_OFFSET);
+    // A query must see what one-way commits have said to this member before it.
+    let waiting = if asks_offset { group.offset_commits.drain_with(|command| command) } else { None };
+    let mut all: Vec<_> = waiting.iter().flat_map(offset_commits).collect();
+    all.extend_from_slice(requests);
+    let payload: Bytes = forward_codec::encode_request(session.peer(), &session.client(), &all);
+    let answer = raft.forward(payload, limits.answer).await;
+    let taken = match &answer {
+        Ok(_) | Err(ForwardError::Unknown { .. }) => true,
+        Err(ForwardError::NoLeader | ForwardError::SelfLeads | ForwardError::NotSent { .. }) => false,
+    };
+    if !taken && let Some(waiting) = waiting {
+        group.offset_commits.put_back(waiting);
+    }
+    match answer {
         Ok(answer) => match forward_codec::decode_answer(answer) {
             Some(Answer::Replies(replies)) => {
                 let mut answers = ReplyBuffer::default();

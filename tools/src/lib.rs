@@ -2,6 +2,7 @@
 //! [`local_cluster`], which starts a group of real processes for `demo` and `dev`.
 
 pub mod admin;
+pub mod bench;
 mod cluster_options;
 pub mod consume;
 pub mod demo;

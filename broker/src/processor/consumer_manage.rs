@@ -36,6 +36,13 @@ pub fn update_offset(group: &Group, request: &RemotingCommand) -> Handled {
     update(&group.offset_commits, request).unwrap_or_else(Handled::Reply)
 }
 
+/// Forgets what waits for the queue that a commit is about: the commit itself is on its way to the leader.
+pub fn forget_waiting(group: &Group, request: &RemotingCommand) {
+    if let Ok(header) = UpdateConsumerOffsetRequestHeader::decode(&request.fields) {
+        group.offset_commits.remove(&header.consumer_group, &header.topic, header.queue_id);
+    }
+}
+
 fn update(waiting: &OffsetCoalescer, request: &RemotingCommand) -> Result<Handled, Reply> {
     let header = UpdateConsumerOffsetRequestHeader::decode(&request.fields)?;
     let (group, topic, queue_id) = (header.consumer_group, header.topic, header.queue_id);
