@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::record::{BLANK, MESSAGE, Message, RecordHead};
+use crate::record::{BLANK, FRAME_HEADER, MESSAGE, Message, RecordHead};
 
 /// How much is compared at once.
 const CHUNK: usize = 1 << 20;
@@ -105,7 +105,8 @@ impl CommitLogFiles {
         let mut chunk_at = base;
         let mut at = base;
         while at + 8 <= base + length {
-            if at + 8 > chunk_at + chunk.len() as u64 {
+            let wanted = (at + FRAME_HEADER as u64).min(base + length);
+            if wanted > chunk_at + chunk.len() as u64 {
                 chunk_at = at;
                 chunk = self.read(at, CHUNK.min((base + length - at) as usize))?;
             }

@@ -5,17 +5,28 @@ pub const MESSAGE: u32 = 0xDAA3_20A7;
 /// Closes a segment.
 pub const BLANK: u32 = 0xCBD4_3194;
 
+/// Begins a frame: one entry of the Raft log, whose body follows.
+pub const FRAME: u32 = 0x524D_5146;
+/// Bytes of a frame's header.
+pub const FRAME_HEADER: usize = 64;
+
+const MEMBERSHIP_KIND: u8 = 1;
+
 /// What every record begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHead {
+    /// Bytes to the next record. A frame's body is records of its own, but for a membership, which is stepped over.
     pub size: u32,
     pub magic: u32,
 }
 
 impl RecordHead {
-    /// `None` at the end of the written part, where zeroes begin.
+    /// `None` at the end of the written part, where zeroes begin. Wants [`FRAME_HEADER`] bytes if there are as many.
     pub fn read(bytes: &[u8]) -> Option<RecordHead> {
-        let head = RecordHead { size: u32_at(bytes, 0)?, magic: u32_at(bytes, 4)? };
+        let mut head = RecordHead { size: u32_at(bytes, 0)?, magic: u32_at(bytes, 4)? };
+        if head.magic == FRAME && *bytes.get(8)? == MEMBERSHIP_KIND {
+            head.size += u32_at(bytes, 56)?;
+        }
         (head.size >= 8 && head.size <= i32::MAX as u32).then_some(head)
     }
 }
