@@ -5,6 +5,7 @@ import java.util.Map;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
@@ -45,8 +46,15 @@ final class Restarts {
         throws Exception {
         MQClientInstance instance = Clients.instance(producer);
         String broker = producer.fetchPublishMessageQueues(topic).get(0).getBrokerName();
-        Check.eventually(() -> Versions.committedOffset(instance, instance.findBrokerAddressInPublish(broker), group,
-            topic, queue) == offset, "committed offset " + offset + " of queue " + queue);
+        Check.eventually(() -> {
+            try {
+                String master = instance.findBrokerAddressInPublish(broker);
+                return Versions.committedOffset(instance, master, group, topic, queue) == offset;
+            } catch (MQBrokerException unavailable) {
+                // A group may elect while the machine is busy; clients ask again too.
+                return false;
+            }
+        }, "committed offset " + offset + " of queue " + queue);
     }
 
     static int pull(Clients clients) throws Exception {
