@@ -28,7 +28,11 @@ impl RequestProcessor for Dispatcher {
     fn process(&self, session: &Arc<Session>, requests: &mut Vec<RemotingCommand>, replies: &mut ReplyBuffer) {
         let group = &self.group;
         let leading = group.replicator.leadership().is_leading();
-        let mut sends = Vec::new();
+        // A read that brings sends seldom brings anything else.
+        let mut sends = match requests.first() {
+            Some(first) if is_send(first.code) && leading => Vec::with_capacity(requests.len()),
+            _ => Vec::new(),
+        };
         let mut for_leader = Vec::new();
         for request in requests.drain(..) {
             match request.code {

@@ -1,6 +1,6 @@
 //! `offsetMsgId`: upper-case hex of store host and physical offset (RocketMQ `MessageDecoder.createMessageId`).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::hosts;
 use crate::offset::PhysicalOffset;
@@ -8,15 +8,26 @@ use crate::offset::PhysicalOffset;
 /// 32 characters for an IPv4 store host, 56 for IPv6.
 #[doc(alias = "offsetMsgId")]
 pub fn encode(store_host: SocketAddr, offset: PhysicalOffset) -> String {
-    let mut bytes = Vec::with_capacity(28);
-    hosts::encode(store_host, &mut bytes);
-    bytes.extend_from_slice(&offset.0.to_be_bytes());
-    let mut text = String::with_capacity(bytes.len() * 2);
+    let mut text = String::with_capacity(if store_host.is_ipv6() { 56 } else { 32 });
+    push(store_host, offset, &mut text);
+    text
+}
+
+/// Appends what [`encode`] makes.
+pub fn push(store_host: SocketAddr, offset: PhysicalOffset, text: &mut String) {
+    match store_host.ip() {
+        IpAddr::V4(ip) => push_hex(&ip.octets(), text),
+        IpAddr::V6(ip) => push_hex(&ip.octets(), text),
+    }
+    push_hex(&u32::from(store_host.port()).to_be_bytes(), text);
+    push_hex(&offset.0.to_be_bytes(), text);
+}
+
+fn push_hex(bytes: &[u8], text: &mut String) {
     for byte in bytes {
         text.push(char::from(HEX[usize::from(byte >> 4)]));
         text.push(char::from(HEX[usize::from(byte & 15)]));
     }
-    text
 }
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";

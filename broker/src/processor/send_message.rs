@@ -43,8 +43,9 @@ pub fn handle(group: &Arc<Group>, session: &Arc<Session>, requests: Vec<Remoting
     let mut records = Vec::with_capacity(requests.len());
     let mut pending = Vec::with_capacity(requests.len());
     let mut kept = Vec::with_capacity(requests.len());
+    let mut scratch = Vec::new();
     for request in requests {
-        match encode(group, session, &request, &mut records) {
+        match encode(group, session, &request, &mut scratch, &mut records) {
             Ok(send) => {
                 pending.push(send);
                 kept.push(request);
@@ -72,11 +73,11 @@ fn answer(
     let mut replies = ReplyBuffer::default();
     match result {
         Ok(appended) => {
-            let (mut messages, mut bytes) = (0, 0);
+            let (mut messages, mut bytes, mut id) = (0, 0, String::new());
             for (send, appended) in pending.iter().zip(appended) {
                 messages += u64::from(send.message_count);
                 bytes += send.bytes as u64;
-                stored(group, &mut replies, send, appended);
+                stored(group, &mut replies, send, appended, &mut id);
             }
             group.metrics.messages_in.add(messages);
             group.metrics.bytes_in.add(bytes);
@@ -116,12 +117,14 @@ fn answer(
     session.send(replies);
 }
 
-/// The answer of a stored message; 4.x clients need region and trace flag on every answer.
-fn stored(group: &Group, replies: &mut ReplyBuffer, send: &PendingSend, appended: &Appended) {
-    let mut id = message_id::encode(group.store_host, appended.first);
+/// The answer of a stored message; 4.x clients need region and trace flag on every answer. `id` is kept between calls
+/// for its memory.
+fn stored(group: &Group, replies: &mut ReplyBuffer, send: &PendingSend, appended: &Appended, id: &mut String) {
+    id.clear();
+    message_id::push(group.store_host, appended.first, id);
     for offset in &appended.rest {
         id.push(',');
-        id.push_str(&message_id::encode(group.store_host, *offset));
+        message_id::push(group.store_host, *offset, id);
     }
     replies.push(
         send.meta,
@@ -130,7 +133,7 @@ fn stored(group: &Group, replies: &mut ReplyBuffer, send: &PendingSend, appended
         &[
             ("MSG_REGION", FieldValue::Str(&group.config.region_id)),
             ("TRACE_ON", FieldValue::Bool(group.config.trace_on)),
-            ("msgId", FieldValue::Str(&id)),
+            ("msgId", FieldValue::Str(id)),
             ("queueId", FieldValue::Int(i64::from(send.queue_id))),
             ("queueOffset", FieldValue::Int(appended.queue_offset.0 as i64)),
         ],
@@ -152,11 +155,12 @@ fn refuse(group: &Group, replies: &mut ReplyBuffer, meta: RequestMeta, code: i32
 }
 
 /// Checks one send in RocketMQ's order and appends its records, with the creation of its topic before them if the
-/// topic is new.
+/// topic is new. `scratch` is kept between calls for its memory.
 fn encode(
     group: &Group,
     session: &Session,
     request: &RemotingCommand,
+    scratch: &mut Vec<u8>,
     records: &mut Vec<ProposalRecord>,
 ) -> Result<PendingSend, Refusal> {
     let header = SendMessageRequestHeader::decode(request)
@@ -215,7 +219,7 @@ fn encode(
         batch_body::encode(&message, wire_properties, &config.cluster, config.max_message_bytes, &mut encoded)
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     } else {
-        encode_single(group, message, wire_properties, &mut encoded)?;
+        encode_single(group, message, wire_properties, scratch, &mut encoded)?;
     }
     let send = PendingSend {
         meta: request.meta(),
@@ -259,6 +263,7 @@ fn encode_single(
     group: &Group,
     message: Message<'_>,
     wire_properties: &[u8],
+    text: &mut Vec<u8>,
     encoded: &mut EncodedMessages,
 ) -> Result<(), Refusal> {
     let config = &group.config;
@@ -279,14 +284,16 @@ fn encode_single(
         let remark = "this version of RaftMQ has no delayed messages: send without a delay level";
         return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, remark));
     }
-    let mut text = Vec::with_capacity(wire_properties.len() + 24);
+    text.clear();
+    // With room for the cluster.
+    text.reserve(wire_properties.len() + 64);
     if properties::get(wire_properties, properties::WAIT).is_some() {
-        properties::push_without(&mut text, wire_properties, &[properties::WAIT]);
+        properties::push_without(text, wire_properties, &[properties::WAIT]);
     } else {
         text.extend_from_slice(wire_properties);
     }
-    properties::push(&mut text, properties::CLUSTER, &config.cluster);
-    let message = Message { properties: &text, ..message };
+    properties::push(text, properties::CLUSTER, &config.cluster);
+    let message = Message { properties: text, ..message };
     encoded.bytes.reserve(message_codec::OVERHEAD_V4_BYTES + message.body.len() + message.topic.len() + text.len());
     message_codec::encode(&message, config.max_message_bytes, &mut encoded.bytes).map_err(|error| {
         let remark: Cow<'_, str> = format!(

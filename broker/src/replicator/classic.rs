@@ -80,7 +80,7 @@ impl LocalStore for ClassicLocalStore {
         let mut commands = Vec::with_capacity(count);
         let mut messages = Vec::with_capacity(count);
         for batch in batches {
-            let (mut of_batch, mut messages_of_batch) = (Vec::new(), Vec::new());
+            let (mut of_batch, mut messages_of_batch) = (Vec::new(), Vec::with_capacity(batch.records.len()));
             for record in batch.records {
                 match record {
                     ProposalRecord::Command(command) => of_batch.push(command),
