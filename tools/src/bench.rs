@@ -121,11 +121,9 @@ fn measure(args: &BenchArgs) -> Result<(), ToolError> {
     Ok(())
 }
 
-/// Microseconds up to a minute.
+/// Microseconds up to a minute; what took longer counts as a minute.
 fn histogram() -> Histogram<u64> {
-    let mut histogram = Histogram::new(3).expect("3 significant digits are allowed");
-    histogram.auto(true);
-    histogram
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order")
 }
 
 /// A frame whose opaque and queue id have room for numbers of fixed width.
@@ -269,6 +267,15 @@ mod tests {
         assert_eq!(answer(frame).unwrap(), (31, true));
         let frame = br#"....{"code":14,"flag":1,"language":"JAVA","opaque":1000000000,"version":409}"#;
         assert_eq!(answer(frame).unwrap(), (0, false));
+    }
+
+    #[test]
+    fn latencies_are_kept_up_to_a_minute() {
+        let mut latency = histogram();
+        latency.saturating_record(250_000);
+        latency.saturating_record(90_000_000);
+        assert!(latency.equivalent(latency.value_at_quantile(0.5), 250_000));
+        assert!(latency.equivalent(latency.max(), 60_000_000));
     }
 
     #[test]
