@@ -130,17 +130,17 @@ impl RemotingCommand {
     /// Appends the whole frame, whatever its size; the other side refuses frames over
     /// [`MAX_FRAME_BYTES`](crate::frame::MAX_FRAME_BYTES).
     pub fn encode(&self, out: &mut BytesMut) {
-        let frame = codec::begin_frame(out);
-        codec::encode_header(self, out);
-        codec::end_header(out, frame, self.codec);
-        out.extend_from_slice(&self.body);
-        codec::end_frame(out, frame, 0);
+        out.extend_from_slice(&self.to_bytes());
     }
 
     /// The whole frame.
     pub fn to_bytes(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(256 + self.body.len());
-        self.encode(&mut out);
-        out.freeze()
+        let mut out = Vec::with_capacity(512 + self.body.len());
+        let frame = codec::begin_frame(&mut out);
+        codec::encode_header(self, &mut out);
+        codec::end_header(&mut out, frame, self.codec);
+        out.extend_from_slice(&self.body);
+        codec::end_frame(&mut out, frame, 0);
+        Bytes::from(out)
     }
 }

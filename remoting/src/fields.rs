@@ -5,7 +5,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::codec::{binary, json};
+use crate::codec::binary;
+use crate::codec::json::{self, Raw};
 
 /// Extension fields, either still in the bytes of the header they came in or owned pairs of a command we make.
 ///
@@ -18,8 +19,8 @@ pub struct ExtFields(Form);
 enum Form {
     #[default]
     Empty,
-    /// A JSON object, braces included, that the scanner accepted.
-    Json(Bytes),
+    /// A JSON object, braces included, that the scanner accepted, and where its fields are.
+    Json(Bytes, json::Spans),
     /// The entries of a binary header that the codec accepted.
     Binary(Bytes),
     Owned(Vec<(Cow<'static, str>, String)>),
@@ -85,8 +86,8 @@ impl ExtFields {
     }
 
     /// A scanned JSON object.
-    pub(crate) fn from_json(object: Bytes) -> ExtFields {
-        ExtFields(Form::Json(object))
+    pub(crate) fn from_json(object: Bytes, spans: json::Spans) -> ExtFields {
+        ExtFields(Form::Json(object, spans))
     }
 
     /// Checked entries of a binary header.
@@ -107,12 +108,18 @@ impl ExtFields {
 
     /// The fields in the sender's order; a name may occur more than once.
     pub fn iter(&self) -> Iter<'_> {
-        Iter(match &self.0 {
-            Form::Empty => IterForm::Empty,
-            Form::Json(object) => IterForm::Json(json::Entries::new(object)),
-            Form::Binary(entries) => IterForm::Binary(binary::Entries::new(entries)),
-            Form::Owned(pairs) => IterForm::Owned(pairs.iter()),
-        })
+        Iter(self.raw())
+    }
+
+    /// The fields without making text of them.
+    #[inline]
+    pub(crate) fn raw(&self) -> RawIter<'_> {
+        match &self.0 {
+            Form::Empty => RawIter::Empty,
+            Form::Json(object, spans) => RawIter::Json(json::Entries::new(object, spans)),
+            Form::Binary(entries) => RawIter::Binary(binary::Entries::new(entries)),
+            Form::Owned(pairs) => RawIter::Owned(pairs.iter()),
+        }
     }
 
     /// The value of a field; the last one if there are several, as in Java's map.
@@ -156,26 +163,34 @@ impl<'a> IntoIterator for &'a ExtFields {
 }
 
 /// See [`ExtFields::iter`].
-pub struct Iter<'a>(IterForm<'a>);
+pub struct Iter<'a>(RawIter<'a>);
 
-enum IterForm<'a> {
+impl<'a> Iterator for Iter<'a> {
+    type Item = (Cow<'a, str>, Cow<'a, str>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|(name, value)| (name.text(), value.text()))
+    }
+}
+
+pub(crate) enum RawIter<'a> {
     Empty,
     Json(json::Entries<'a>),
     Binary(binary::Entries<'a>),
     Owned(std::slice::Iter<'a, (Cow<'static, str>, String)>),
 }
 
-impl<'a> Iterator for Iter<'a> {
-    type Item = (Cow<'a, str>, Cow<'a, str>);
+impl<'a> Iterator for RawIter<'a> {
+    type Item = (Raw<'a>, Raw<'a>);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            IterForm::Empty => None,
-            IterForm::Json(entries) => entries.next(),
-            IterForm::Binary(entries) => entries.next(),
-            IterForm::Owned(pairs) => {
-                pairs.next().map(|(name, value)| (Cow::Borrowed(name.as_ref()), Cow::Borrowed(value.as_str())))
+        match self {
+            RawIter::Empty => None,
+            RawIter::Json(entries) => entries.next(),
+            RawIter::Binary(entries) => entries.next(),
+            RawIter::Owned(pairs) => {
+                pairs.next().map(|(name, value)| (Raw::plain(name.as_bytes()), Raw::plain(value.as_bytes())))
             }
         }
     }
@@ -199,7 +214,8 @@ mod tests {
 
     #[test]
     fn pushing_to_received_fields_keeps_them() {
-        let mut fields = ExtFields::from_json(Bytes::from_static(b"{\"a\":1}"));
+        let header = Bytes::from_static(b"{\"extFields\":{\"a\":1}}");
+        let mut fields = json::decode(header).unwrap().fields;
         fields.push("b", "2");
         assert_eq!(fields.get("a").as_deref(), Some("1"));
         assert_eq!(fields.get("b").as_deref(), Some("2"));

@@ -1,9 +1,11 @@
 //! Encoded answers on their way to one connection.
 
+use std::mem;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::codec::{self, Codec, FrameStart, binary, json};
-use crate::command::{FLAG_RESPONSE, RequestMeta};
+use crate::command::RequestMeta;
 use crate::fields::FieldValue;
 use crate::frame::{FrameDecoder, MAX_FRAME_BYTES, MAX_HEADER_BYTES};
 use crate::response_code;
@@ -14,7 +16,7 @@ use crate::response_code;
 pub struct ReplyBuffer {
     /// What is complete and cannot be appended to.
     segments: Vec<Bytes>,
-    tail: BytesMut,
+    tail: Vec<u8>,
     answered: Vec<Answered>,
 }
 
@@ -66,7 +68,7 @@ impl ReplyBuffer {
             codec::end_frame(&mut self.tail, frame, 0);
         } else {
             codec::end_frame(&mut self.tail, frame, body_bytes);
-            self.segments.push(self.tail.split().freeze());
+            self.segments.push(mem::take(&mut self.tail).into());
             self.segments.extend(body.into_iter().filter(|piece| !piece.is_empty()));
         }
     }
@@ -105,7 +107,7 @@ impl ReplyBuffer {
         let answered = requests.filter(|meta| !meta.oneway);
         self.answered.extend(answered.map(|meta| Answered { code: meta.code, received_us: meta.received_us }));
         if !self.tail.is_empty() {
-            self.segments.push(self.tail.split().freeze());
+            self.segments.push(mem::take(&mut self.tail).into());
         }
         if !frames.is_empty() {
             self.segments.push(frames);
@@ -134,7 +136,7 @@ impl ReplyBuffer {
 
     pub(crate) fn into_parts(mut self) -> (Vec<Bytes>, Vec<Answered>) {
         if !self.tail.is_empty() {
-            self.segments.push(self.tail.freeze());
+            self.segments.push(self.tail.into());
         }
         (self.segments, self.answered)
     }
@@ -164,15 +166,15 @@ impl ReplyBuffer {
 }
 
 fn encode_header(
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
     meta: RequestMeta,
     code: i32,
     remark: Option<&str>,
     fields: &[(&str, FieldValue<'_>)],
 ) {
     match meta.codec {
-        Codec::Json => json::encode_parts(out, code, FLAG_RESPONSE, meta.opaque, remark, fields),
-        Codec::RocketMq => binary::encode_parts(out, code, FLAG_RESPONSE, meta.opaque, remark, fields),
+        Codec::Json => json::encode_answer(out, code, meta.opaque, remark, fields),
+        Codec::RocketMq => binary::encode_answer(out, code, meta.opaque, remark, fields),
     }
 }
 

@@ -2,12 +2,11 @@
 //! flag i32 | remark length i32 | remark | entries length i32 | entries`, an entry being `name length i16 | name |
 //! value length i32 | value`.
 
-use std::borrow::Cow;
+use bytes::{BufMut, Bytes};
 
-use bytes::{BufMut, Bytes, BytesMut};
-
+use super::json::Raw;
 use super::{Codec, HeaderError};
-use crate::command::{RemotingCommand, VERSION};
+use crate::command::{FLAG_RESPONSE, RemotingCommand, VERSION};
 use crate::fields::{ExtFields, FieldValue};
 use crate::language::Language;
 
@@ -104,21 +103,20 @@ impl<'a> Entries<'a> {
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = (Cow<'a, str>, Cow<'a, str>);
+    type Item = (Raw<'a>, Raw<'a>);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let (name, value) = self.cursor.entry().ok()?;
             if !value.is_empty() {
-                let text = |bytes| Cow::Borrowed(std::str::from_utf8(bytes).unwrap_or_default());
-                return Some((text(name), text(value)));
+                return Some((Raw::plain(name), Raw::plain(value)));
             }
         }
     }
 }
 
-pub(crate) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
+pub(crate) fn encode(command: &RemotingCommand, out: &mut Vec<u8>) {
     let remark = command.remark.as_deref();
     let start = put_head(out, command.code, command.language, command.version, command.opaque, command.flag, remark);
     for (name, value) in &command.fields {
@@ -127,16 +125,15 @@ pub(crate) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
     end_entries(out, start);
 }
 
-/// A header without a [`RemotingCommand`] around it.
-pub(crate) fn encode_parts(
-    out: &mut BytesMut,
+/// The header of an answer.
+pub(crate) fn encode_answer(
+    out: &mut Vec<u8>,
     code: i32,
-    flag: i32,
     opaque: i32,
     remark: Option<&str>,
     fields: &[(&str, FieldValue<'_>)],
 ) {
-    let start = put_head(out, code, Language::Java, VERSION, opaque, flag, remark);
+    let start = put_head(out, code, Language::Java, VERSION, opaque, FLAG_RESPONSE, remark);
     for (name, value) in fields {
         put_entry(out, name, *value);
     }
@@ -145,7 +142,7 @@ pub(crate) fn encode_parts(
 
 /// All up to the entries; returns where their length is.
 fn put_head(
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
     code: i32,
     language: Language,
     version: i32,
@@ -167,7 +164,7 @@ fn put_head(
     start
 }
 
-fn put_entry(out: &mut BytesMut, name: &str, value: FieldValue<'_>) {
+fn put_entry(out: &mut Vec<u8>, name: &str, value: FieldValue<'_>) {
     // An empty value would be read as absent, and a name has 15 bits for its length.
     let (Ok(name_length), false) = (i16::try_from(name.len()), value == FieldValue::Str("")) else { return };
     out.put_i16(name_length);
@@ -184,13 +181,15 @@ fn put_entry(out: &mut BytesMut, name: &str, value: FieldValue<'_>) {
     out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-fn end_entries(out: &mut BytesMut, start: usize) {
+fn end_entries(out: &mut Vec<u8>, start: usize) {
     let length = (out.len() - start - 4) as u32;
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
     use crate::frame::FrameDecoder;
 

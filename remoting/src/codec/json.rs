@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::HeaderError;
 use crate::command::RemotingCommand;
@@ -21,40 +21,10 @@ pub(crate) fn decode(header: Bytes) -> Result<RemotingCommand, HeaderError> {
     // Absent fields read as Java's primitives do.
     command.version = 0;
     let mut scanner = Scanner::new(text);
-    scanner.expect(b'{', "{")?;
-    if !scanner.take(b'}') {
-        loop {
-            let key = scanner.string()?;
-            scanner.expect(b':', ":")?;
-            match text.get(key.start..key.end).unwrap_or_default() {
-                "code" => command.code = scanner.int("code")?,
-                "flag" => command.flag = scanner.int("flag")?,
-                "opaque" => command.opaque = scanner.int("opaque")?,
-                "version" => command.version = scanner.int("version")?,
-                "language" => command.language = scanner.language()?,
-                "remark" => command.remark = scanner.text()?.map(Cow::into_owned),
-                "extFields" => {
-                    scanner.blank();
-                    let start = scanner.at;
-                    command.fields = if scanner.peek() == Some(b'{') {
-                        scanner.fields()?;
-                        ExtFields::from_json(header.slice(start..scanner.at))
-                    } else {
-                        scanner.word("null", "an object of fields")?;
-                        ExtFields::new()
-                    };
-                }
-                _ => scanner.skip_value(0)?,
-            }
-            if !scanner.more(b'}', ", or }")? {
-                break;
-            }
-        }
-    }
-    scanner.blank();
-    match scanner.peek() {
-        None => Ok(command),
-        Some(_) => Err(scanner.syntax("the end")),
+    let scanned = scanner.header(&mut command, &header);
+    match scanned {
+        Ok(()) => Ok(command),
+        Err(Failed) => Err(scanner.failure),
     }
 }
 
@@ -66,67 +36,107 @@ struct Quoted {
     escaped: bool,
 }
 
+/// The scanner stopped; [`Scanner::failure`] says why. Results stay small enough for registers this way.
+struct Failed;
+
+type Scanned<T> = Result<T, Failed>;
+
 struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    stops: Stops,
+    failure: HeaderError,
 }
 
 impl<'a> Scanner<'a> {
     fn new(text: &'a str) -> Scanner<'a> {
-        Scanner { text, bytes: text.as_bytes(), at: 0 }
+        let failure = HeaderError::Syntax { expected: "a header", at: 0 };
+        Scanner { text, bytes: text.as_bytes(), at: 0, stops: Stops::default(), failure }
     }
 
-    #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    #[inline]
-    fn blank(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
+    fn header(&mut self, command: &mut RemotingCommand, header: &Bytes) -> Scanned<()> {
+        self.expect(b'{', "{")?;
+        if !self.take(b'}') {
+            loop {
+                let key = self.string()?;
+                self.expect(b':', ":")?;
+                match &self.bytes[key.start..key.end] {
+                    b"code" => command.code = self.int("code")?,
+                    b"flag" => command.flag = self.int("flag")?,
+                    b"opaque" => command.opaque = self.int("opaque")?,
+                    b"version" => command.version = self.int("version")?,
+                    b"language" => command.language = self.language()?,
+                    b"remark" => command.remark = self.text()?.map(Cow::into_owned),
+                    b"extFields" => command.fields = self.ext_fields(header)?,
+                    _ => self.skip_value(0)?,
+                }
+                if !self.more(b'}', ", or }")? {
+                    break;
+                }
+            }
+        }
+        match self.token() {
+            None => Ok(()),
+            Some(_) => self.fail("the end"),
         }
     }
 
-    fn syntax(&self, expected: &'static str) -> HeaderError {
-        HeaderError::Syntax { expected, at: self.at }
+    /// The next byte that is no blank, not yet taken.
+    #[inline]
+    fn token(&mut self) -> Option<u8> {
+        while let Some(&byte) = self.bytes.get(self.at) {
+            if byte > b' ' || !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
     }
 
-    /// Takes `wanted` after blanks if it is next.
+    #[cold]
+    fn fail<T>(&mut self, expected: &'static str) -> Scanned<T> {
+        self.failure = HeaderError::Syntax { expected, at: self.at };
+        Err(Failed)
+    }
+
+    /// Takes `wanted` if it is next.
     #[inline]
     fn take(&mut self, wanted: u8) -> bool {
-        self.blank();
-        let found = self.peek() == Some(wanted);
+        let found = self.token() == Some(wanted);
         self.at += usize::from(found);
         found
     }
 
     #[inline]
-    fn expect(&mut self, wanted: u8, expected: &'static str) -> Result<(), HeaderError> {
-        if self.take(wanted) { Ok(()) } else { Err(self.syntax(expected)) }
+    fn expect(&mut self, wanted: u8, expected: &'static str) -> Scanned<()> {
+        if self.take(wanted) { Ok(()) } else { self.fail(expected) }
     }
 
     /// After an element: `true` at a comma, `false` at the closing bracket.
     #[inline]
-    fn more(&mut self, close: u8, expected: &'static str) -> Result<bool, HeaderError> {
-        if self.take(b',') {
-            Ok(true)
-        } else if self.take(close) {
-            Ok(false)
-        } else {
-            Err(self.syntax(expected))
+    fn more(&mut self, close: u8, expected: &'static str) -> Scanned<bool> {
+        match self.token() {
+            Some(b',') => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(byte) if byte == close => {
+                self.at += 1;
+                Ok(false)
+            }
+            _ => self.fail(expected),
         }
     }
 
     #[inline]
-    fn string(&mut self) -> Result<Quoted, HeaderError> {
+    fn string(&mut self) -> Scanned<Quoted> {
         self.expect(b'"', "a string")?;
         let start = self.at;
         let mut escaped = false;
         loop {
-            self.at = find_quote_or_backslash(self.bytes, self.at);
-            match self.peek() {
+            self.at = self.stops.find(self.bytes, self.at);
+            match self.bytes.get(self.at) {
                 Some(b'"') => {
                     let end = self.at;
                     self.at += 1;
@@ -136,47 +146,38 @@ impl<'a> Scanner<'a> {
                     escaped = true;
                     self.escape()?;
                 }
-                None => return Err(self.syntax("the end of a string")),
+                None => return self.fail("the end of a string"),
             }
         }
     }
 
     /// Checks one escape and moves past it.
-    fn escape(&mut self) -> Result<(), HeaderError> {
-        match self.bytes.get(self.at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
-            Some(b'u') if hex4(self.bytes, self.at + 2).is_some() => self.at += 6,
-            _ => return Err(self.syntax("an escape")),
+    fn escape(&mut self) -> Scanned<()> {
+        match escape_bytes(self.bytes, self.at) {
+            Some(length) => {
+                self.at += length;
+                Ok(())
+            }
+            None => self.fail("an escape"),
         }
-        Ok(())
-    }
-
-    fn word(&mut self, word: &'static str, expected: &'static str) -> Result<(), HeaderError> {
-        self.blank();
-        if !self.bytes[self.at..].starts_with(word.as_bytes()) {
-            return Err(self.syntax(expected));
-        }
-        self.at += word.len();
-        Ok(())
     }
 
     /// A number or a word such as `true`, as its text.
-    fn bare(&mut self) -> Result<&'a str, HeaderError> {
-        self.blank();
+    fn bare(&mut self) -> Scanned<&'a str> {
+        self.token();
         let start = self.at;
-        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'+' | b'.') = self.peek() {
+        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'+' | b'.') = self.bytes.get(self.at) {
             self.at += 1;
         }
         if self.at == start {
-            return Err(self.syntax("a value"));
+            return self.fail("a value");
         }
         Ok(&self.text[start..self.at])
     }
 
     /// A 32-bit number, also as a string; `null` is 0.
-    fn int(&mut self, field: &'static str) -> Result<i32, HeaderError> {
-        self.blank();
-        let text = match self.peek() {
+    fn int(&mut self, field: &'static str) -> Scanned<i32> {
+        let text = match self.token() {
             Some(b'"') => {
                 let quoted = self.string()?;
                 &self.text[quoted.start..quoted.end]
@@ -186,61 +187,109 @@ impl<'a> Scanner<'a> {
                 digits => digits,
             },
         };
-        text.parse().map_err(|_| HeaderError::NotANumber { field })
-    }
-
-    /// A string, or the text of a bare value; `None` for `null`.
-    fn text(&mut self) -> Result<Option<Cow<'a, str>>, HeaderError> {
-        self.blank();
-        if self.peek() == Some(b'"') {
-            let quoted = self.string()?;
-            return Ok(Some(unescape(self.text, quoted)));
-        }
-        let start = self.at;
-        self.skip_value(0)?;
-        Ok(match &self.text[start..self.at] {
-            "null" => None,
-            text => Some(Cow::Borrowed(text)),
+        text.parse().map_err(|_| {
+            self.failure = HeaderError::NotANumber { field };
+            Failed
         })
     }
 
-    fn language(&mut self) -> Result<Language, HeaderError> {
-        Ok(match self.text()? {
+    /// A string, or the text of a bare value; `None` for `null`.
+    fn text(&mut self) -> Scanned<Option<Cow<'a, str>>> {
+        Ok(self.field_value()?.map(|value| unescape(self.text, value)))
+    }
+
+    /// Where the text of a value is; `None` for `null`.
+    #[inline]
+    fn field_value(&mut self) -> Scanned<Option<Quoted>> {
+        if self.token() == Some(b'"') {
+            return self.string().map(Some);
+        }
+        let start = self.at;
+        self.skip_value(0)?;
+        let end = self.at;
+        Ok((&self.bytes[start..end] != b"null").then_some(Quoted { start, end, escaped: false }))
+    }
+
+    fn language(&mut self) -> Scanned<Language> {
+        Ok(match self.field_value()? {
             None => Language::Java,
-            Some(text) => match text.parse::<u8>() {
-                Ok(ordinal) => Language::from_code(ordinal),
-                Err(_) => Language::from_name(&text),
+            Some(value) => match &self.text[value.start..value.end] {
+                "JAVA" => Language::Java,
+                text => match text.parse::<u8>() {
+                    Ok(ordinal) => Language::from_code(ordinal),
+                    Err(_) => Language::from_name(text),
+                },
             },
         })
     }
 
-    /// Checks an object of fields.
-    fn fields(&mut self) -> Result<(), HeaderError> {
-        self.expect(b'{', "{")?;
-        if self.take(b'}') {
-            return Ok(());
+    /// Checks the object of fields, and notes where they are.
+    fn ext_fields(&mut self, header: &Bytes) -> Scanned<ExtFields> {
+        if self.token() != Some(b'{') {
+            return match self.bare()? {
+                "null" => Ok(ExtFields::new()),
+                _ => self.fail("an object of fields"),
+            };
         }
-        loop {
-            self.string()?;
-            self.expect(b':', ":")?;
-            self.blank();
-            if self.peek() == Some(b'"') {
-                self.string()?;
-            } else {
-                self.skip_value(0)?;
-            }
-            if !self.more(b'}', ", or }")? {
-                return Ok(());
+        let start = self.at;
+        let mut spans = Spans::default();
+        self.at += 1;
+        if !self.take(b'}') {
+            loop {
+                if let Some((name, value, next)) = self.compact_field() {
+                    spans.note(start, name, value);
+                    match next {
+                        b',' => continue,
+                        _ => break,
+                    }
+                }
+                let name = self.string()?;
+                self.expect(b':', ":")?;
+                if let Some(value) = self.field_value()? {
+                    spans.note(start, name, value);
+                }
+                if !self.more(b'}', ", or }")? {
+                    break;
+                }
             }
         }
+        Ok(ExtFields::from_json(header.slice(start..self.at), spans))
     }
 
-    fn skip_value(&mut self, depth: usize) -> Result<(), HeaderError> {
-        self.blank();
-        if depth >= MAX_DEPTH {
-            return Err(HeaderError::TooDeep { limit: MAX_DEPTH, at: self.at });
+    /// A field as all clients but the C++ one write it, `"name":"value"` without blanks and escapes in the name, and
+    /// the comma or brace behind it. `None`, and nothing taken, if it looks otherwise.
+    #[inline]
+    fn compact_field(&mut self) -> Option<(Quoted, Quoted, u8)> {
+        let begin = self.at;
+        if self.bytes.get(begin) != Some(&b'"') {
+            return None;
         }
-        match self.peek() {
+        let name = Quoted { start: begin + 1, end: self.stops.find(self.bytes, begin + 1), escaped: false };
+        let start = name.end + 3;
+        if self.bytes.get(name.end..start) != Some(b"\":\"") {
+            return None;
+        }
+        let mut end = self.stops.find(self.bytes, start);
+        let mut escaped = false;
+        while self.bytes.get(end) == Some(&b'\\') {
+            escaped = true;
+            end = self.stops.find(self.bytes, end + escape_bytes(self.bytes, end)?);
+        }
+        let next = *self.bytes.get(end + 1)?;
+        if !matches!(next, b',' | b'}') {
+            return None;
+        }
+        self.at = end + 2;
+        Some((name, Quoted { start, end, escaped }, next))
+    }
+
+    fn skip_value(&mut self, depth: usize) -> Scanned<()> {
+        let next = self.token();
+        if depth >= MAX_DEPTH {
+            self.failure = HeaderError::TooDeep { limit: MAX_DEPTH, at: self.at };
+            return Err(Failed);
+        }
+        match next {
             Some(b'"') => self.string().map(drop),
             Some(b'{') => {
                 self.at += 1;
@@ -273,66 +322,241 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The fields of an object that [`Scanner::fields`] accepted; entries whose value is `null` are left out.
+/// Fields that [`Spans`] has room for; no client sends more on the hot requests.
+const MAX_SPANS: usize = 20;
+
+/// Where the fields of an object are, so that reading them does not scan again.
+#[derive(Clone)]
+pub(crate) struct Spans {
+    /// Starts and ends of name and value, from the start of the object.
+    places: [[u16; 4]; MAX_SPANS],
+    count: u8,
+    /// A field had no room: the object is to be scanned again.
+    overflow: bool,
+    /// Bit per field.
+    escaped_names: u32,
+    escaped_values: u32,
+}
+
+impl Default for Spans {
+    fn default() -> Self {
+        Spans { places: [[0; 4]; MAX_SPANS], count: 0, overflow: false, escaped_names: 0, escaped_values: 0 }
+    }
+}
+
+impl Spans {
+    #[inline]
+    fn note(&mut self, start: usize, name: Quoted, value: Quoted) {
+        let index = usize::from(self.count);
+        // The value ends last.
+        match self.places.get_mut(index) {
+            Some(place) if value.end - start <= usize::from(u16::MAX) => {
+                *place = [name.start, name.end, value.start, value.end].map(|at| (at - start) as u16);
+                self.escaped_names |= u32::from(name.escaped) << index;
+                self.escaped_values |= u32::from(value.escaped) << index;
+                self.count += 1;
+            }
+            _ => self.overflow = true,
+        }
+    }
+}
+
+/// The fields of a checked object; those whose value is `null` are left out.
 pub(crate) struct Entries<'a> {
-    scanner: Scanner<'a>,
+    object: &'a str,
+    spans: &'a Spans,
+    next: usize,
+    /// For objects whose fields have no room in `spans`.
+    scanner: Option<Scanner<'a>>,
 }
 
 impl<'a> Entries<'a> {
-    pub(crate) fn new(object: &'a [u8]) -> Entries<'a> {
-        let mut scanner = Scanner::new(std::str::from_utf8(object).unwrap_or_default());
-        scanner.take(b'{');
-        Entries { scanner }
+    #[inline]
+    pub(crate) fn new(object: &'a [u8], spans: &'a Spans) -> Entries<'a> {
+        // Checked when the header was decoded; once for all is cheaper than for each text.
+        let object = std::str::from_utf8(object).unwrap_or_default();
+        let scanner = if spans.overflow { Scanner::of_object(object) } else { None };
+        Entries { object, spans, next: 0, scanner }
     }
 
-    fn entry(&mut self) -> Option<(Cow<'a, str>, Option<Cow<'a, str>>)> {
-        let scanner = &mut self.scanner;
-        let name = scanner.string().ok()?;
-        scanner.expect(b':', ":").ok()?;
-        let value = scanner.text().ok()?;
-        scanner.take(b',');
-        Some((unescape(scanner.text, name), value))
+    #[inline]
+    fn raw(&self, start: u16, end: u16, escaped: bool) -> Raw<'a> {
+        Raw::within(self.object, usize::from(start), usize::from(end), escaped)
     }
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = (Cow<'a, str>, Cow<'a, str>);
+    type Item = (Raw<'a>, Raw<'a>);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(scanner) = &mut self.scanner {
+            return scanner.next_field();
+        }
+        let index = self.next;
+        if index >= usize::from(self.spans.count) {
+            return None;
+        }
+        self.next += 1;
+        let [name_start, name_end, start, end] = *self.spans.places.get(index)?;
+        let name = self.raw(name_start, name_end, self.spans.escaped_names >> index & 1 != 0);
+        let value = self.raw(start, end, self.spans.escaped_values >> index & 1 != 0);
+        Some((name, value))
+    }
+}
+
+impl<'a> Scanner<'a> {
+    #[cold]
+    fn of_object(object: &'a str) -> Option<Scanner<'a>> {
+        let mut scanner = Scanner::new(object);
+        scanner.take(b'{').then_some(scanner)
+    }
+
+    /// The next field of a checked object.
+    fn next_field(&mut self) -> Option<(Raw<'a>, Raw<'a>)> {
         loop {
-            if let (name, Some(value)) = self.entry()? {
-                return Some((name, value));
+            let name = self.string().ok()?;
+            self.expect(b':', ":").ok()?;
+            let value = self.field_value().ok()?;
+            self.take(b',');
+            if let Some(value) = value {
+                let raw = |quoted: Quoted| Raw::within(self.text, quoted.start, quoted.end, quoted.escaped);
+                return Some((raw(name), raw(value)));
             }
         }
     }
 }
 
-/// Position of the first `"` or `\` from `at` on, or the length; eight bytes at a time.
-#[inline]
-fn find_quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*chunk);
-        let hits = zero_bytes(word ^ (ONES * b'"' as u64)) | zero_bytes(word ^ (ONES * b'\\' as u64));
-        if hits != 0 {
-            return at + (hits.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    while let Some(byte) = bytes.get(at) {
-        if matches!(byte, b'"' | b'\\') {
-            break;
-        }
-        at += 1;
-    }
-    at
+/// A name or value as it stands in the header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Raw<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// What `bytes` is a part of, if that is known to be text.
+    whole: Option<&'a str>,
+    /// Where in `whole`.
+    start: usize,
+    /// JSON escapes are in it.
+    escaped: bool,
 }
 
+impl<'a> Raw<'a> {
+    pub(crate) fn plain(bytes: &'a [u8]) -> Raw<'a> {
+        Raw { bytes, whole: None, start: 0, escaped: false }
+    }
+
+    #[inline]
+    fn within(whole: &'a str, start: usize, end: usize, escaped: bool) -> Raw<'a> {
+        Raw { bytes: whole.as_bytes().get(start..end).unwrap_or_default(), whole: Some(whole), start, escaped }
+    }
+
+    #[inline]
+    pub(crate) fn text(self) -> Cow<'a, str> {
+        // Headers are made UTF-8 when they are decoded.
+        let text = match self.whole {
+            Some(whole) => whole.get(self.start..self.start + self.bytes.len()),
+            None => std::str::from_utf8(self.bytes).ok(),
+        };
+        let text = text.unwrap_or_default();
+        if self.escaped { Cow::Owned(unescape_slow(text)) } else { Cow::Borrowed(text) }
+    }
+}
+
+/// Finds the end of strings. Where a block has `"` and `\` is found out at once for all its bytes, because most strings
+/// are so short that a search per string costs more in its start and its end than in its bytes.
+struct Stops {
+    /// Start of the block that `bits` is of; `usize::MAX` for none.
+    block: usize,
+    /// Bit per byte: is it `"` or `\`?
+    bits: u64,
+}
+
+const BLOCK_BYTES: usize = 64;
+
+impl Default for Stops {
+    fn default() -> Self {
+        Stops { block: usize::MAX, bits: 0 }
+    }
+}
+
+impl Stops {
+    /// Position of the first `"` or `\` from `at` on, or the length.
+    #[inline]
+    fn find(&mut self, bytes: &[u8], at: usize) -> usize {
+        let mut block = at & !(BLOCK_BYTES - 1);
+        // Bits before `at` do not count.
+        let mut counted = u64::MAX << (at & (BLOCK_BYTES - 1));
+        while block < bytes.len() {
+            if block != self.block {
+                self.load(bytes, block);
+            }
+            let hits = self.bits & counted;
+            if hits != 0 {
+                return block + hits.trailing_zeros() as usize;
+            }
+            block += BLOCK_BYTES;
+            counted = u64::MAX;
+        }
+        bytes.len()
+    }
+
+    fn load(&mut self, bytes: &[u8], block: usize) {
+        self.block = block;
+        let rest = &bytes[block..];
+        self.bits = match rest.first_chunk() {
+            Some(whole) => stop_bits(whole),
+            None => {
+                let mut padded = [0; BLOCK_BYTES];
+                padded[..rest.len()].copy_from_slice(rest);
+                stop_bits(&padded)
+            }
+        };
+    }
+}
+
+/// Bit per byte of a block: is it `"` or `\`?
+#[inline]
+fn stop_bits(block: &[u8; BLOCK_BYTES]) -> u64 {
+    /// Brings the lowest bit of each byte together in the highest byte.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    // A loop without branches becomes a few vector instructions.
+    let mut is_stop = [0; BLOCK_BYTES];
+    for (stop, byte) in is_stop.iter_mut().zip(block) {
+        *stop = u8::from(*byte == b'"') | u8::from(*byte == b'\\');
+    }
+    let (words, _) = is_stop.as_chunks::<8>();
+    words.iter().rev().fold(0, |bits, word| bits << 8 | u64::from_le_bytes(*word).wrapping_mul(GATHER) >> 56)
+}
+
+/// Length of the escape at a backslash; `None` if it is none.
+#[inline]
+fn escape_bytes(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at + 1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' => hex4(bytes, at + 2).map(|_| 6),
+        _ => None,
+    }
+}
+
+const NOT_HEX: u8 = 0xFF;
+
+/// The value of a hexadecimal digit.
+const HEX_DIGITS: [u8; 256] = {
+    let mut digits = [NOT_HEX; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        digits[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+
+#[inline]
 fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.iter().try_fold(0, |value, digit| Some(value << 4 | (*digit as char).to_digit(16)?))
+    let digits = bytes.get(at..)?.first_chunk::<4>()?.map(|digit| HEX_DIGITS[usize::from(digit)]);
+    let [a, b, c, d] = digits.map(u32::from);
+    // A value over 15 is NOT_HEX.
+    ((a | b | c | d) < 16).then_some(a << 12 | b << 8 | c << 4 | d)
 }
 
 /// The text of a checked string. Lone surrogates become the replacement character.
@@ -345,9 +569,10 @@ fn unescape(text: &str, quoted: Quoted) -> Cow<'_, str> {
 fn unescape_slow(raw: &str) -> String {
     let bytes = raw.as_bytes();
     let mut text = String::with_capacity(raw.len());
+    let mut stops = Stops::default();
     let mut at = 0;
     while at < bytes.len() {
-        let stop = find_quote_or_backslash(bytes, at);
+        let stop = stops.find(bytes, at);
         text.push_str(&raw[at..stop]);
         at = stop + 2;
         match bytes.get(stop + 1) {
@@ -381,104 +606,131 @@ fn unescape_slow(raw: &str) -> String {
     text
 }
 
-pub(crate) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
-    out.put_slice(b"{\"code\":");
+pub(crate) fn encode(command: &RemotingCommand, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"code\":");
     put_int(out, i64::from(command.code));
-    let mut names = 0;
+    let mut separator: &[u8] = FIRST_FIELD;
     for (name, value) in &command.fields {
-        put_field(out, &mut names, &name, FieldValue::Str(&value));
+        put_field(out, &mut separator, &name, FieldValue::Str(&value));
     }
-    if names > 0 {
-        out.put_u8(b'}');
-    }
-    put_tail(out, command.flag, command.language, command.opaque, command.remark.as_deref(), command.version);
+    put_end_of_fields(out, separator);
+    out.extend_from_slice(b",\"flag\":");
+    put_int(out, i64::from(command.flag));
+    out.extend_from_slice(b",\"language\":\"");
+    out.extend_from_slice(command.language.name().as_bytes());
+    out.extend_from_slice(b"\",\"opaque\":");
+    put_int(out, i64::from(command.opaque));
+    put_remark(out, command.remark.as_deref());
+    out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    put_int(out, i64::from(command.version));
+    out.push(b'}');
 }
 
-/// A header without a [`RemotingCommand`] around it.
-pub(crate) fn encode_parts(
-    out: &mut BytesMut,
+/// The header of an answer.
+pub(crate) fn encode_answer(
+    out: &mut Vec<u8>,
     code: i32,
-    flag: i32,
     opaque: i32,
     remark: Option<&str>,
     fields: &[(&str, FieldValue<'_>)],
 ) {
-    out.put_slice(b"{\"code\":");
+    out.extend_from_slice(b"{\"code\":");
     put_int(out, i64::from(code));
-    let mut names = 0;
+    let mut separator: &[u8] = FIRST_FIELD;
     for (name, value) in fields {
-        put_field(out, &mut names, name, *value);
+        put_field(out, &mut separator, name, *value);
     }
-    if names > 0 {
-        out.put_u8(b'}');
-    }
-    put_tail(out, flag, Language::Java, opaque, remark, crate::command::VERSION);
+    put_end_of_fields(out, separator);
+    // The constants are those of `FLAG_RESPONSE`, `Language::Java` and `VERSION`; a test compares.
+    out.extend_from_slice(b",\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
+    put_int(out, i64::from(opaque));
+    put_remark(out, remark);
+    out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":409}");
 }
 
-fn put_field(out: &mut BytesMut, names: &mut usize, name: &str, value: FieldValue<'_>) {
-    out.put_slice(if *names == 0 { b",\"extFields\":{" } else { b"," });
-    *names += 1;
-    put_string(out, name);
-    out.put_u8(b':');
+/// Before the name of the first field, and of the others.
+const FIRST_FIELD: &[u8] = b",\"extFields\":{\"";
+const NEXT_FIELD: &[u8] = b",\"";
+
+#[inline]
+fn put_field(out: &mut Vec<u8>, separator: &mut &'static [u8], name: &str, value: FieldValue<'_>) {
+    out.extend_from_slice(separator);
+    *separator = NEXT_FIELD;
+    put_escaped(out, name);
+    out.extend_from_slice(b"\":\"");
     // Every value is a string: C++ and Go clients fail on numbers.
     match value {
-        FieldValue::Str(text) => put_string(out, text),
-        FieldValue::Int(number) => {
-            out.put_u8(b'"');
-            put_int(out, number);
-            out.put_u8(b'"');
-        }
-        FieldValue::Bool(true) => out.put_slice(b"\"true\""),
-        FieldValue::Bool(false) => out.put_slice(b"\"false\""),
+        FieldValue::Str(text) => put_escaped(out, text),
+        FieldValue::Int(number) => put_int(out, number),
+        FieldValue::Bool(true) => out.extend_from_slice(b"true"),
+        FieldValue::Bool(false) => out.extend_from_slice(b"false"),
+    }
+    out.push(b'"');
+}
+
+fn put_end_of_fields(out: &mut Vec<u8>, separator: &[u8]) {
+    if separator == NEXT_FIELD {
+        out.push(b'}');
     }
 }
 
-fn put_tail(out: &mut BytesMut, flag: i32, language: Language, opaque: i32, remark: Option<&str>, version: i32) {
-    out.put_slice(b",\"flag\":");
-    put_int(out, i64::from(flag));
-    out.put_slice(b",\"language\":\"");
-    out.put_slice(language.name().as_bytes());
-    out.put_slice(b"\",\"opaque\":");
-    put_int(out, i64::from(opaque));
+fn put_remark(out: &mut Vec<u8>, remark: Option<&str>) {
     if let Some(remark) = remark {
-        out.put_slice(b",\"remark\":");
-        put_string(out, remark);
+        out.extend_from_slice(b",\"remark\":\"");
+        put_escaped(out, remark);
+        out.push(b'"');
     }
-    out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
-    put_int(out, i64::from(version));
-    out.put_u8(b'}');
 }
 
-/// A string with fastjson's escapes; `/` and non-ASCII stay as they are.
-pub(crate) fn put_string(out: &mut BytesMut, text: &str) {
-    out.put_u8(b'"');
-    let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let short = match byte {
-            b'"' => b'"',
-            b'\\' => b'\\',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            8 => b'b',
-            12 => b'f',
-            0..=31 | 127 => b'u',
-            _ => continue,
-        };
-        out.put_slice(&text.as_bytes()[plain..at]);
-        plain = at + 1;
-        out.put_slice(&[b'\\', short]);
-        if short == b'u' {
-            const HEX: [u8; 16] = *b"0123456789ABCDEF";
-            out.put_slice(&[b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+/// The letter after the backslash for bytes that need one, 0 for all others.
+const ESCAPES: [u8; 256] = {
+    let mut escapes = [0; 256];
+    let mut byte = 0;
+    while byte < 32 {
+        escapes[byte] = b'u';
+        byte += 1;
+    }
+    escapes[127] = b'u';
+    escapes[8] = b'b';
+    escapes[9] = b't';
+    escapes[10] = b'n';
+    escapes[12] = b'f';
+    escapes[13] = b'r';
+    escapes[b'"' as usize] = b'"';
+    escapes[b'\\' as usize] = b'\\';
+    escapes
+};
+
+/// A text with fastjson's escapes; `/` and non-ASCII stay as they are.
+#[inline]
+fn put_escaped(out: &mut Vec<u8>, text: &str) {
+    match text.bytes().position(|byte| ESCAPES[usize::from(byte)] != 0) {
+        None => out.extend_from_slice(text.as_bytes()),
+        Some(first) => put_escaped_slow(out, text.as_bytes(), first),
+    }
+}
+
+fn put_escaped_slow(out: &mut Vec<u8>, text: &[u8], first: usize) {
+    const HEX: [u8; 16] = *b"0123456789ABCDEF";
+    out.extend_from_slice(&text[..first]);
+    for &byte in &text[first..] {
+        match ESCAPES[usize::from(byte)] {
+            0 => out.push(byte),
+            b'u' => out.extend_from_slice(&[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
+            short => out.extend_from_slice(&[b'\\', short]),
         }
     }
-    out.put_slice(&text.as_bytes()[plain..]);
-    out.put_u8(b'"');
 }
 
 /// Decimal digits without an allocation.
-pub(crate) fn put_int(out: &mut BytesMut, value: i64) {
+pub(crate) fn put_int(out: &mut Vec<u8>, value: i64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
     let mut rest = value.unsigned_abs();
@@ -494,7 +746,7 @@ pub(crate) fn put_int(out: &mut BytesMut, value: i64) {
         start -= 1;
         digits[start] = b'-';
     }
-    out.put_slice(&digits[start..]);
+    out.extend_from_slice(&digits[start..]);
 }
 
 #[cfg(test)]
@@ -509,9 +761,9 @@ mod tests {
     }
 
     fn written(command: &RemotingCommand) -> String {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         encode(command, &mut out);
-        String::from_utf8(out.to_vec()).unwrap()
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
@@ -597,19 +849,38 @@ mod tests {
     }
 
     #[test]
-    fn the_quote_finder_agrees_with_a_plain_search() {
-        let text = "abcdefghijklmnop\u{a2}\"qrs\\tuv\u{dc}w";
-        for at in 0..=text.len() {
-            let plain =
-                text.bytes().skip(at).position(|byte| matches!(byte, b'"' | b'\\')).map_or(text.len(), |i| at + i);
-            assert_eq!(find_quote_or_backslash(text.as_bytes(), at), plain);
+    fn the_stop_finder_agrees_with_a_plain_search() {
+        let text = "abcdefghijklmnop\u{a2}\"qrs\\tuv\u{dc}w!#[]\u{5c22}".repeat(9);
+        let mut stops = Stops::default();
+        for at in (0..=text.len()).chain((0..text.len()).rev()) {
+            let plain = text.bytes().skip(at).position(|byte| matches!(byte, b'"' | b'\\'));
+            assert_eq!(stops.find(text.as_bytes(), at), plain.map_or(text.len(), |after| at + after), "{at}");
         }
+    }
+
+    #[test]
+    fn fields_without_room_for_their_places_are_scanned_again() {
+        let many: Vec<_> = (0..30).map(|number| format!("\"k{number}\":\"v\\u0041{number}\"")).collect();
+        let long = format!("\"long\":\"{}\",\"none\":null,\"after\":7", "x".repeat(70_000));
+        for (fields, last) in [(many.join(","), ("k29", "vA29")), (long, ("after", "7"))] {
+            let command = read(&format!("{{\"extFields\":{{{fields}}}}}")).unwrap();
+            assert_eq!(command.fields.get(last.0).as_deref(), Some(last.1));
+            assert_eq!(command.fields.get("none"), None);
+        }
+    }
+
+    #[test]
+    fn the_constants_in_answers_are_ours() {
+        let mut answer = Vec::new();
+        encode_answer(&mut answer, 7, -5, Some("r"), &[("a", 1.into())]);
+        let command = RemotingCommand { opaque: -5, flag: 1, ..RemotingCommand::request(7) };
+        assert_eq!(written(&command.with_remark("r").with_field("a", 1)).as_bytes(), answer);
     }
 
     #[test]
     fn integers_are_written_in_full() {
         for value in [0, 7, -1, 10, i64::MAX, i64::MIN] {
-            let mut out = BytesMut::new();
+            let mut out = Vec::new();
             put_int(&mut out, value);
             assert_eq!(out, value.to_string().as_bytes());
         }

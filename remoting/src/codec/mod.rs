@@ -3,8 +3,6 @@
 pub(crate) mod binary;
 pub(crate) mod json;
 
-use bytes::{BufMut, BytesMut};
-
 use crate::command::RemotingCommand;
 use crate::frame::{Frame, MAX_HEADER_BYTES, PREFIX_BYTES};
 
@@ -56,7 +54,7 @@ pub(crate) fn decode(frame: Frame) -> Result<RemotingCommand, HeaderError> {
     Ok(command)
 }
 
-pub(crate) fn encode_header(command: &RemotingCommand, out: &mut BytesMut) {
+pub(crate) fn encode_header(command: &RemotingCommand, out: &mut Vec<u8>) {
     match command.codec {
         Codec::Json => json::encode(command, out),
         Codec::RocketMq => binary::encode(command, out),
@@ -67,9 +65,9 @@ pub(crate) fn encode_header(command: &RemotingCommand, out: &mut BytesMut) {
 #[derive(Clone, Copy)]
 pub(crate) struct FrameStart(usize);
 
-pub(crate) fn begin_frame(out: &mut BytesMut) -> FrameStart {
+pub(crate) fn begin_frame(out: &mut Vec<u8>) -> FrameStart {
     let start = FrameStart(out.len());
-    out.put_bytes(0, PREFIX_BYTES);
+    out.extend_from_slice(&[0; PREFIX_BYTES]);
     start
 }
 
@@ -80,7 +78,7 @@ impl FrameStart {
 }
 
 /// Fills in the codec and the header length; returns the latter.
-pub(crate) fn end_header(out: &mut BytesMut, frame: FrameStart, codec: Codec) -> usize {
+pub(crate) fn end_header(out: &mut Vec<u8>, frame: FrameStart, codec: Codec) -> usize {
     let header_bytes = out.len() - frame.0 - PREFIX_BYTES;
     let word = u32::from(codec.type_byte()) << 24 | (header_bytes & MAX_HEADER_BYTES) as u32;
     out[frame.0 + 4..frame.0 + 8].copy_from_slice(&word.to_be_bytes());
@@ -88,7 +86,7 @@ pub(crate) fn end_header(out: &mut BytesMut, frame: FrameStart, codec: Codec) ->
 }
 
 /// Fills in the frame length; `outside` bytes of the body follow in other buffers.
-pub(crate) fn end_frame(out: &mut BytesMut, frame: FrameStart, outside: usize) {
+pub(crate) fn end_frame(out: &mut Vec<u8>, frame: FrameStart, outside: usize) {
     let length = out.len() - frame.0 - 4 + outside;
     out[frame.0..frame.0 + 4].copy_from_slice(&(length as u32).to_be_bytes());
 }

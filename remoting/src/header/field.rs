@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use crate::codec::json::Raw;
 use crate::fields::ExtFields;
 
 /// Why the fields of a request are not its header. Answered with SYSTEM_ERROR and this text.
@@ -15,9 +16,9 @@ pub enum FieldError {
 const VALUE_CHARS: usize = 64;
 
 /// What a header can consist of.
-pub trait HeaderField<'a>: Sized {
+pub(crate) trait HeaderField<'a>: Sized {
     /// The value of a field that is there.
-    fn read(name: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError>;
+    fn read(name: &'static str, value: Raw<'a>) -> Result<Self, FieldError>;
     /// The value of a field that is not.
     fn absent(name: &'static str) -> Result<Self, FieldError>;
     /// Appends the field, unless it has no value.
@@ -26,8 +27,8 @@ pub trait HeaderField<'a>: Sized {
 
 impl<'a> HeaderField<'a> for Cow<'a, str> {
     #[inline]
-    fn read(_: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
-        Ok(value)
+    fn read(_: &'static str, value: Raw<'a>) -> Result<Self, FieldError> {
+        Ok(value.text())
     }
 
     fn absent(name: &'static str) -> Result<Self, FieldError> {
@@ -39,11 +40,11 @@ impl<'a> HeaderField<'a> for Cow<'a, str> {
     }
 }
 
-/// Empty counts as absent: the C++ client sends groups it does not have so.
-impl<'a> HeaderField<'a> for Option<Cow<'a, str>> {
+/// An optional field. Empty counts as absent: the C++ client sends groups it does not have so.
+impl<'a, T: HeaderField<'a>> HeaderField<'a> for Option<T> {
     #[inline]
-    fn read(_: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
-        Ok((!value.is_empty()).then_some(value))
+    fn read(name: &'static str, value: Raw<'a>) -> Result<Self, FieldError> {
+        if value.bytes.is_empty() { Ok(None) } else { T::read(name, value).map(Some) }
     }
 
     fn absent(_: &'static str) -> Result<Self, FieldError> {
@@ -52,7 +53,7 @@ impl<'a> HeaderField<'a> for Option<Cow<'a, str>> {
 
     fn write(&self, name: &'static str, fields: &mut ExtFields) {
         if let Some(value) = self {
-            fields.push(name, value);
+            value.write(name, fields);
         }
     }
 }
@@ -61,12 +62,9 @@ macro_rules! numbers {
     ($($kind:ty),*) => {$(
         impl<'a> HeaderField<'a> for $kind {
             #[inline]
-            fn read(name: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
-                value.parse().map_err(|_| FieldError::NotANumber {
-                    name,
-                    bits: <$kind>::BITS,
-                    value: value.chars().take(VALUE_CHARS).collect(),
-                })
+            fn read(name: &'static str, value: Raw<'a>) -> Result<Self, FieldError> {
+                let number = integer(value.bytes).and_then(|number| <$kind>::try_from(number).ok());
+                number.ok_or_else(|| not_a_number(name, <$kind>::BITS, value))
             }
 
             fn absent(name: &'static str) -> Result<Self, FieldError> {
@@ -77,33 +75,44 @@ macro_rules! numbers {
                 fields.push(name, self);
             }
         }
-
-        impl<'a> HeaderField<'a> for Option<$kind> {
-            #[inline]
-            fn read(name: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
-                if value.is_empty() { Ok(None) } else { <$kind>::read(name, value).map(Some) }
-            }
-
-            fn absent(_: &'static str) -> Result<Self, FieldError> {
-                Ok(None)
-            }
-
-            fn write(&self, name: &'static str, fields: &mut ExtFields) {
-                if let Some(value) = self {
-                    fields.push(name, value);
-                }
-            }
-        }
     )*};
 }
 
 numbers!(i32, i64);
 
+#[cold]
+fn not_a_number(name: &'static str, bits: u32, value: Raw<'_>) -> FieldError {
+    FieldError::NotANumber { name, bits, value: value.text().chars().take(VALUE_CHARS).collect() }
+}
+
+/// Decimal digits with an optional sign, as Java's `Long.parseLong` takes them.
+#[inline]
+fn integer(text: &[u8]) -> Option<i64> {
+    let (digits, negative) = match text {
+        [b'-', digits @ ..] => (digits, true),
+        [b'+', digits @ ..] => (digits, false),
+        digits => (digits, false),
+    };
+    // 18 digits cannot overflow.
+    if digits.is_empty() || digits.len() > 18 {
+        return std::str::from_utf8(text).ok()?.parse().ok();
+    }
+    let mut number = 0;
+    for digit in digits {
+        let value = digit.wrapping_sub(b'0');
+        if value > 9 {
+            return None;
+        }
+        number = number * 10 + i64::from(value);
+    }
+    Some(if negative { -number } else { number })
+}
+
 /// As Java parses: `true` in any case is true, everything else and nothing is false.
 impl<'a> HeaderField<'a> for bool {
     #[inline]
-    fn read(_: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
-        Ok(value.eq_ignore_ascii_case("true"))
+    fn read(_: &'static str, value: Raw<'a>) -> Result<Self, FieldError> {
+        Ok(value.bytes.eq_ignore_ascii_case(b"true"))
     }
 
     fn absent(_: &'static str) -> Result<Self, FieldError> {
@@ -115,23 +124,6 @@ impl<'a> HeaderField<'a> for bool {
     }
 }
 
-impl<'a> HeaderField<'a> for Option<bool> {
-    #[inline]
-    fn read(name: &'static str, value: Cow<'a, str>) -> Result<Self, FieldError> {
-        bool::read(name, value).map(Some)
-    }
-
-    fn absent(_: &'static str) -> Result<Self, FieldError> {
-        Ok(None)
-    }
-
-    fn write(&self, name: &'static str, fields: &mut ExtFields) {
-        if let Some(value) = self {
-            fields.push(name, value);
-        }
-    }
-}
-
 /// The text of a name given as bytes. Names are matched as byte strings because those compile to one decision tree.
 pub(crate) const fn name(bytes: &'static [u8]) -> &'static str {
     match std::str::from_utf8(bytes) {
@@ -140,7 +132,42 @@ pub(crate) const fn name(bytes: &'static [u8]) -> &'static str {
     }
 }
 
-/// Defines a header: per field its name here, its type and its name on the wire.
+/// Reads fields into a struct by one pass over them: per field of the struct its type and its name on the wire.
+///
+/// Escapes in names are not resolved: no sender escapes a letter.
+macro_rules! decode {
+    ($fields:expr => $header:ident { $( $field:ident : $kind:ty = $wire:literal ),* $(,)? }) => {{
+        use $crate::header::field::{HeaderField, name as text};
+        $( let mut $field: Option<$kind> = None; )*
+        for (name, value) in $fields.raw() {
+            match name.bytes {
+                $( $wire => $field = Some(HeaderField::read(text($wire), value)?), )*
+                _ => {}
+            }
+        }
+        Ok($header {
+            $( $field: match $field {
+                Some(value) => value,
+                None => HeaderField::absent(text($wire))?,
+            }, )*
+        })
+    }};
+}
+pub(crate) use decode;
+
+/// Makes fields of a struct; the mirror of [`decode!`].
+macro_rules! encode {
+    ($header:expr => { $( $field:ident = $wire:literal ),* $(,)? }) => {{
+        use $crate::header::field::{HeaderField, name as text};
+        let mut fields = $crate::ExtFields::new();
+        $( HeaderField::write(&$header.$field, text($wire), &mut fields); )*
+        fields
+    }};
+}
+pub(crate) use encode;
+
+/// Defines a header whose texts are borrowed from the request: per field its name here, its type and its name on the
+/// wire.
 macro_rules! header {
     (
         $(#[$about:meta])*
@@ -157,28 +184,12 @@ macro_rules! header {
         impl<$life> $header<$life> {
             /// Reads the header out of the fields of a request or answer.
             pub fn decode(fields: &$life $crate::ExtFields) -> Result<Self, $crate::header::FieldError> {
-                use $crate::header::{HeaderField, field::name as text};
-                $( let mut $field: Option<$kind> = None; )*
-                for (name, value) in fields.iter() {
-                    match name.as_bytes() {
-                        $( $wire => $field = Some(HeaderField::read(text($wire), value)?), )*
-                        _ => {}
-                    }
-                }
-                Ok($header {
-                    $( $field: match $field {
-                        Some(value) => value,
-                        None => HeaderField::absent(text($wire))?,
-                    }, )*
-                })
+                $crate::header::field::decode!(fields => $header { $( $field: $kind = $wire ),* })
             }
 
             /// The fields as they go on the wire.
             pub fn to_fields(&self) -> $crate::ExtFields {
-                use $crate::header::{HeaderField, field::name as text};
-                let mut fields = $crate::ExtFields::new();
-                $( HeaderField::write(&self.$field, text($wire), &mut fields); )*
-                fields
+                $crate::header::field::encode!(self => { $( $field = $wire ),* })
             }
         }
     };
@@ -202,28 +213,12 @@ macro_rules! plain_header {
         impl $header {
             /// Reads the header out of the fields of a request or answer.
             pub fn decode(fields: &$crate::ExtFields) -> Result<Self, $crate::header::FieldError> {
-                use $crate::header::{HeaderField, field::name as text};
-                $( let mut $field: Option<$kind> = None; )*
-                for (name, value) in fields.iter() {
-                    match name.as_bytes() {
-                        $( $wire => $field = Some(HeaderField::read(text($wire), value)?), )*
-                        _ => {}
-                    }
-                }
-                Ok($header {
-                    $( $field: match $field {
-                        Some(value) => value,
-                        None => HeaderField::absent(text($wire))?,
-                    }, )*
-                })
+                $crate::header::field::decode!(fields => $header { $( $field: $kind = $wire ),* })
             }
 
             /// The fields as they go on the wire.
             pub fn to_fields(&self) -> $crate::ExtFields {
-                use $crate::header::{HeaderField, field::name as text};
-                let mut fields = $crate::ExtFields::new();
-                $( HeaderField::write(&self.$field, text($wire), &mut fields); )*
-                fields
+                $crate::header::field::encode!(self => { $( $field = $wire ),* })
             }
         }
     };

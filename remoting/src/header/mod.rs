@@ -9,7 +9,7 @@ mod pull_message;
 mod send_message;
 mod topic;
 
-pub use field::{FieldError, HeaderField};
+pub use field::FieldError;
 pub use namesrv::*;
 pub use offset::*;
 pub use pull_message::*;

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::field::{FieldError, header};
+use super::field::{FieldError, decode, encode, header};
 use crate::command::RemotingCommand;
 use crate::fields::ExtFields;
 use crate::request_code;
@@ -32,94 +32,93 @@ pub struct SendMessageRequestHeader<'a> {
     pub broker_name: Option<Cow<'a, str>>,
 }
 
-header! {
-    /// The long names of request 10.
-    LongForm<'a> {
-        producer_group: Cow<'a, str> = b"producerGroup",
-        topic: Cow<'a, str> = b"topic",
-        default_topic: Cow<'a, str> = b"defaultTopic",
-        default_topic_queue_nums: i32 = b"defaultTopicQueueNums",
-        queue_id: i32 = b"queueId",
-        sys_flag: i32 = b"sysFlag",
-        born_timestamp: i64 = b"bornTimestamp",
-        flag: i32 = b"flag",
-        properties: Option<Cow<'a, str>> = b"properties",
-        reconsume_times: Option<i32> = b"reconsumeTimes",
-        unit_mode: bool = b"unitMode",
-        max_reconsume_times: Option<i32> = b"maxReconsumeTimes",
-        batch: bool = b"batch",
-        broker_name: Option<Cow<'a, str>> = b"bname",
-    }
-}
-
-header! {
-    /// The letters of requests 310 and 320.
-    ShortForm<'a> {
-        producer_group: Cow<'a, str> = b"a",
-        topic: Cow<'a, str> = b"b",
-        default_topic: Cow<'a, str> = b"c",
-        default_topic_queue_nums: i32 = b"d",
-        queue_id: i32 = b"e",
-        sys_flag: i32 = b"f",
-        born_timestamp: i64 = b"g",
-        flag: i32 = b"h",
-        properties: Option<Cow<'a, str>> = b"i",
-        reconsume_times: Option<i32> = b"j",
-        unit_mode: bool = b"k",
-        max_reconsume_times: Option<i32> = b"l",
-        batch: bool = b"m",
-        broker_name: Option<Cow<'a, str>> = b"n",
-    }
-}
-
-/// Both forms have the same fields.
-macro_rules! same_fields {
-    ($from:ident => $to:ident) => {
-        impl<'a> From<$from<'a>> for $to<'a> {
-            fn from(form: $from<'a>) -> Self {
-                $to {
-                    producer_group: form.producer_group,
-                    topic: form.topic,
-                    default_topic: form.default_topic,
-                    default_topic_queue_nums: form.default_topic_queue_nums,
-                    queue_id: form.queue_id,
-                    sys_flag: form.sys_flag,
-                    born_timestamp: form.born_timestamp,
-                    flag: form.flag,
-                    properties: form.properties,
-                    reconsume_times: form.reconsume_times,
-                    unit_mode: form.unit_mode,
-                    max_reconsume_times: form.max_reconsume_times,
-                    batch: form.batch,
-                    broker_name: form.broker_name,
-                }
-            }
-        }
-    };
-}
-
-same_fields!(LongForm => SendMessageRequestHeader);
-same_fields!(ShortForm => SendMessageRequestHeader);
-same_fields!(SendMessageRequestHeader => LongForm);
-same_fields!(SendMessageRequestHeader => ShortForm);
-
 impl<'a> SendMessageRequestHeader<'a> {
     /// Reads the header in the form that the request's code has.
     pub fn decode(request: &'a RemotingCommand) -> Result<Self, FieldError> {
         match request.code {
-            request_code::SEND_MESSAGE => LongForm::decode(&request.fields).map(Self::from),
-            _ => ShortForm::decode(&request.fields).map(Self::from),
+            request_code::SEND_MESSAGE => SendMessageRequestHeader::decode_long(&request.fields),
+            _ => SendMessageRequestHeader::decode_short(&request.fields),
         }
+    }
+
+    /// Reads the fields of request 10.
+    fn decode_long(fields: &'a ExtFields) -> Result<Self, FieldError> {
+        decode!(fields => SendMessageRequestHeader {
+            producer_group: Cow<'a, str> = b"producerGroup",
+            topic: Cow<'a, str> = b"topic",
+            default_topic: Cow<'a, str> = b"defaultTopic",
+            default_topic_queue_nums: i32 = b"defaultTopicQueueNums",
+            queue_id: i32 = b"queueId",
+            sys_flag: i32 = b"sysFlag",
+            born_timestamp: i64 = b"bornTimestamp",
+            flag: i32 = b"flag",
+            properties: Option<Cow<'a, str>> = b"properties",
+            reconsume_times: Option<i32> = b"reconsumeTimes",
+            unit_mode: bool = b"unitMode",
+            max_reconsume_times: Option<i32> = b"maxReconsumeTimes",
+            batch: bool = b"batch",
+            broker_name: Option<Cow<'a, str>> = b"bname",
+        })
+    }
+
+    /// Reads the fields of requests 310 and 320.
+    fn decode_short(fields: &'a ExtFields) -> Result<Self, FieldError> {
+        decode!(fields => SendMessageRequestHeader {
+            producer_group: Cow<'a, str> = b"a",
+            topic: Cow<'a, str> = b"b",
+            default_topic: Cow<'a, str> = b"c",
+            default_topic_queue_nums: i32 = b"d",
+            queue_id: i32 = b"e",
+            sys_flag: i32 = b"f",
+            born_timestamp: i64 = b"g",
+            flag: i32 = b"h",
+            properties: Option<Cow<'a, str>> = b"i",
+            reconsume_times: Option<i32> = b"j",
+            unit_mode: bool = b"k",
+            max_reconsume_times: Option<i32> = b"l",
+            batch: bool = b"m",
+            broker_name: Option<Cow<'a, str>> = b"n",
+        })
     }
 
     /// The fields of request 10.
     pub fn to_long_fields(&self) -> ExtFields {
-        LongForm::from(self.clone()).to_fields()
+        encode!(self => {
+            producer_group = b"producerGroup",
+            topic = b"topic",
+            default_topic = b"defaultTopic",
+            default_topic_queue_nums = b"defaultTopicQueueNums",
+            queue_id = b"queueId",
+            sys_flag = b"sysFlag",
+            born_timestamp = b"bornTimestamp",
+            flag = b"flag",
+            properties = b"properties",
+            reconsume_times = b"reconsumeTimes",
+            unit_mode = b"unitMode",
+            max_reconsume_times = b"maxReconsumeTimes",
+            batch = b"batch",
+            broker_name = b"bname",
+        })
     }
 
     /// The fields of requests 310 and 320.
     pub fn to_short_fields(&self) -> ExtFields {
-        ShortForm::from(self.clone()).to_fields()
+        encode!(self => {
+            producer_group = b"a",
+            topic = b"b",
+            default_topic = b"c",
+            default_topic_queue_nums = b"d",
+            queue_id = b"e",
+            sys_flag = b"f",
+            born_timestamp = b"g",
+            flag = b"h",
+            properties = b"i",
+            reconsume_times = b"j",
+            unit_mode = b"k",
+            max_reconsume_times = b"l",
+            batch = b"m",
+            broker_name = b"n",
+        })
     }
 }
 
