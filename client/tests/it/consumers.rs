@@ -13,7 +13,7 @@ async fn send(cluster: &FakeCluster, bodies: &[&str]) {
     let producer = Producer::new(&cluster.client(), "pg", ProducerOptions::default());
     for body in bodies {
         let tag = &body[..1];
-        producer.send(&Message::new("T", (*body).to_owned()).with_tag(tag)).await.unwrap();
+        producer.send(&Message::new("T", (*body).to_owned()).with_tag(tag)).await.expect("the send is answered");
     }
 }
 
@@ -27,7 +27,9 @@ async fn take(consumer: &mut PushConsumer, count: usize) -> BTreeSet<String> {
     while bodies.len() < count {
         let next = tokio::time::timeout(Duration::from_secs(5), consumer.next()).await;
         let batch = next.expect("messages within 5 s").expect("the consumer runs");
-        bodies.extend(batch.messages.iter().map(|message| String::from_utf8(message.body.to_vec()).unwrap()));
+        bodies.extend(
+            batch.messages.iter().map(|message| String::from_utf8(message.body.to_vec()).expect("bodies are text")),
+        );
         consumer.done(&batch);
     }
     bodies
