@@ -1,5 +1,6 @@
 //! Tests of the programs as users run them: real processes of the real binary.
 
+mod architecture;
 mod demo;
 mod dev;
 mod failover;
