@@ -47,7 +47,9 @@ impl ZeroAhead {
         }
         let start = (*zeroed).max(tail).next_multiple_of(PAGE_BYTES).max(*zeroed);
         let end = length.min(tail.saturating_add(window)).min(start.saturating_add(STEP_BYTES));
-        if start >= end {
+        // Small steps behind a moving tail would cost an fsync each.
+        let worth = if end == length { 1 } else { STEP_BYTES.min(window / 2).max(1) };
+        if end.saturating_sub(start) < worth {
             return Ok(0);
         }
         file.write_at(&vec![0; (end - start) as usize], start)?;
@@ -73,6 +75,7 @@ mod tests {
         let mut bytes = vec![0; 10_000];
         file.read_at(&mut bytes, 0).unwrap();
         assert!(bytes.iter().all(|byte| *byte == 7));
+        assert_eq!(ahead.extend(&*file, 64 << 10, 15_000, 32 << 10, false).unwrap(), 0, "too little to be worth it");
         ahead.claim(60_000);
         assert_eq!(ahead.extend(&*file, 64 << 10, 60_000, 32 << 10, false).unwrap(), 0, "a fast tail is left alone");
     }

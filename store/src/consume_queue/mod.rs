@@ -13,4 +13,5 @@ pub(crate) use load::{Cut, Extent, Survey, survey};
 pub use queue::{ConsumeQueue, DispatchError};
 pub use queues::ConsumeQueues;
 pub(crate) use queues::{Fingerprint, QueueSetup, queue_files};
+pub(crate) use unit::QUEUE_OFFSET_LIMIT;
 pub use unit::Unit;

@@ -17,6 +17,8 @@ pub enum DispatchError {
     Gap { topic: String, queue_id: i32, max: u64, offset: u64, at: PhysicalOffset },
     #[error("queue {topic}-{queue_id} has {found:?} at {offset}, the log has {expected:?}")]
     Mismatch { topic: String, queue_id: i32, offset: u64, found: Unit, expected: Unit },
+    #[error("queue {topic}-{queue_id} cannot reach the offset {offset} of the message at {at}")]
+    Offset { topic: String, queue_id: i32, offset: u64, at: PhysicalOffset },
     #[error("queue {topic}-{queue_id}")]
     Read { topic: String, queue_id: i32, source: ReadError },
     #[error("consume queues cannot be written")]

@@ -11,7 +11,7 @@ use raftmq_model::sys_flag;
 use super::applied::{self, AppliedPoint};
 use super::files::QueueFiles;
 use super::queue::{ConsumeQueue, DispatchError, Pushed};
-use super::unit::{UNIT_BYTES, Unit};
+use super::unit::{QUEUE_OFFSET_LIMIT, UNIT_BYTES, Unit};
 use crate::commit_log::CommitLog;
 use crate::config::StoreConfig;
 use crate::folder::Folder;
@@ -133,6 +133,14 @@ impl ConsumeQueues {
     pub fn dispatch(&self, message: &StoredMessage<'_>) -> Result<bool, DispatchError> {
         if !sys_flag::takes_queue_offset(message.sys_flag) {
             return Ok(false);
+        }
+        if message.queue_offset.0 >= QUEUE_OFFSET_LIMIT {
+            return Err(DispatchError::Offset {
+                topic: message.topic.to_owned(),
+                queue_id: message.queue_id,
+                offset: message.queue_offset.0,
+                at: message.physical_offset,
+            });
         }
         if self.unwritten_units.load(Ordering::Relaxed) >= UNWRITTEN_LIMIT_UNITS {
             self.write_behind().map_err(DispatchError::Write)?;

@@ -3,6 +3,8 @@ use raftmq_model::offset::PhysicalOffset;
 use raftmq_model::properties;
 
 pub(crate) const UNIT_BYTES: usize = 20;
+/// A queue's files are named by byte positions that RocketMQ keeps in an `i64`.
+pub(crate) const QUEUE_OFFSET_LIMIT: u64 = i64::MAX as u64 / UNIT_BYTES as u64;
 /// Size field of the units before the first one of a queue that begins within a file.
 const FILL_SIZE: u32 = 0x7FFF_FFFF;
 /// RocketMQ's topic of delayed messages; its units carry the delivery time in place of a tag code.

@@ -173,18 +173,19 @@ impl Scanner<'_> {
             found.add(survey.topic(), survey.queue_id(), extent.span);
         }
         let is_complete = found == Fingerprint { count: mark.queue_count, hash: mark.queue_fingerprint };
-        let (from, mut check) = match is_complete {
-            true => {
-                let queues = self.surveys.iter().zip(&extents);
-                let check = QueueCheck::new(self.disk, queues, mark.dispatched);
-                (mark.recovery_point.min(mark.dispatched).max(first), check)
-            }
-            false => (first, QueueCheck::new(self.disk, std::iter::empty(), 0)),
+        let from = if is_complete { mark.recovery_point.min(mark.dispatched).max(first) } else { first };
+        let queues = self.surveys.iter().zip(&extents);
+        let mut check = match is_complete {
+            true => QueueCheck::new(self.disk, queues, from, mark.dispatched)?,
+            false => QueueCheck::of_order(self.disk),
         };
         let mut visit = |message: &StoredMessage<'_>| check.contradiction(message);
         let walk = walk(&mut reader, from, mark.flushed, self.check_crc, &mut visit)?;
         if walk.end < mark.flushed {
             return Err(reader.damaged(walk.stop.min(mark.flushed), walk.what));
+        }
+        if let Some(unmet) = check.unmet()? {
+            return Err(reader.damaged(unmet.at, unmet.what));
         }
         let dispatch_from = mark.dispatched.max(first);
         Ok(Scan {
@@ -227,7 +228,9 @@ impl Scanner<'_> {
         Ok(Scan {
             end: walk.end,
             timestamp: walk.timestamp,
-            recovery_point: from,
+            // What RocketMQ wrote has been looked at now. Its queues are not held against the log later: they may
+            // have units that ours would not have (extended tags, other delay levels, several per message).
+            recovery_point: walk.end,
             queues: match queue_end {
                 0 => QueuePlan::Rebuild,
                 _ => QueuePlan::Keep { cut, extents: self.extents(cut)?, dispatch_from },
@@ -419,10 +422,7 @@ impl Load<'_> {
         let end = self.log.end().0;
         let (mut count, mut at, mut lacks) = (0, from, false);
         let mut visit = |message: &StoredMessage<'_>| {
-            let entered = match self.found.mark {
-                Some(_) => queues.dispatch(message).map(Some),
-                None => dispatch_foreign(queues, message, is_rebuild),
-            };
+            let entered = dispatch(queues, message, is_rebuild);
             match entered {
                 Ok(Some(is_new)) => count += u64::from(is_new),
                 Ok(None) => lacks = true,
@@ -442,10 +442,9 @@ impl Load<'_> {
     }
 }
 
-/// Enters a message of a log that RocketMQ wrote. There a topic that is deleted and created again counts from 0
-/// again: what the queue has is then of the younger topic, or of the older one and has to go. `None`: messages
-/// before this one are missing.
-fn dispatch_foreign(
+/// Enters a message. Where a topic was deleted and created again, its queues may count from 0 again: what the queue
+/// has is then of the younger topic, or of the older one and has to go. `None`: messages before this one are missing.
+fn dispatch(
     queues: &ConsumeQueues,
     message: &StoredMessage<'_>,
     is_rebuild: bool,
@@ -453,6 +452,10 @@ fn dispatch_foreign(
     let is_gap = match queues.dispatch(message) {
         Ok(is_new) => return Ok(Some(is_new)),
         Err(DispatchError::Gap { .. }) => true,
+        // RocketMQ may have other tag codes for a message than we.
+        Err(DispatchError::Mismatch { found, expected, .. }) if found.physical_offset == expected.physical_offset => {
+            return Ok(Some(false));
+        }
         Err(DispatchError::Mismatch { .. }) => false,
         Err(error) => return Err(error),
     };

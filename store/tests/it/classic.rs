@@ -230,3 +230,38 @@ fn offsets_are_found_by_time() {
     assert_eq!((by_time(times[1] + 1), by_time(times[2] - 1)), (1, 2));
     assert_eq!(raftmq_store::earliest_store_time(&store.log, &queue).unwrap(), Some(times[0]));
 }
+
+#[test]
+fn units_that_rocketmq_computed_otherwise_are_kept() {
+    for is_clean in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = classic(folder.path());
+        append(&mut store, vec![batch("A", 0, &[b"x", b"y"])]);
+        store.writer.close().unwrap();
+        RealDisk::new().remove_file(&folder.path().join("mark")).unwrap();
+        if !is_clean {
+            RealDisk::new().open(&folder.path().join("abort"), Open::Create).unwrap();
+        }
+        let path = folder.path().join("consumequeue/A/0/00000000000000000000");
+        RealDisk::new().open(&path, Open::Write).unwrap().write_at(&7u64.to_be_bytes(), 12).unwrap();
+        for _ in 0..2 {
+            let store = classic(folder.path());
+            let codes: Vec<_> = units(&store.queues.queue("A", 0).unwrap()).iter().map(|unit| unit.tags_code).collect();
+            assert_eq!(codes, [7, 2_598_919], "clean: {is_clean}");
+        }
+    }
+}
+
+#[test]
+fn a_unit_that_the_log_contradicts_is_damage_until_the_queues_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = classic(folder.path());
+    append(&mut store, vec![batch("A", 0, &[b"x", b"y"])]);
+    store.writer.close().unwrap();
+    let path = folder.path().join("consumequeue/A/0/00000000000000000000");
+    RealDisk::new().open(&path, Open::Write).unwrap().write_at(&7u64.to_be_bytes(), 12).unwrap();
+    let error = ClassicStore::open(config(folder.path()), Seams::real()).err().unwrap();
+    assert!(error.to_string().contains("remove the folder consumequeue"), "{error}");
+    RealDisk::new().remove_dir_all(&folder.path().join("consumequeue")).unwrap();
+    assert_eq!(classic(folder.path()).report.dispatched, 2);
+}

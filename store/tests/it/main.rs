@@ -1,4 +1,5 @@
 //! The store on real files.
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a failure is a failed test")]
 
 mod classic;
 mod model;

@@ -66,7 +66,8 @@ fn leader_and_follower_hold_the_same_bytes() {
     let (mut left, mut right) = (content(leader_folder.path()), content(follower_folder.path()));
     // One of them may have prepared its next segment already.
     let segments = left.len().min(right.len());
-    (left.truncate(segments), right.truncate(segments));
+    left.truncate(segments);
+    right.truncate(segments);
     assert!(left == right);
 }
 
