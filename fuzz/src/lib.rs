@@ -3,7 +3,9 @@
 
 pub mod frame;
 pub mod header;
+pub mod message;
 pub mod mutate;
+pub mod recovery;
 
 /// One target.
 pub struct Target {
@@ -19,4 +21,6 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "frame", run: frame::run, seeds: frame::seeds },
     Target { name: "header", run: header::run, seeds: header::seeds },
+    Target { name: "message", run: message::run, seeds: message::seeds },
+    Target { name: "recovery", run: recovery::run, seeds: recovery::seeds },
 ];

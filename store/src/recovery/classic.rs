@@ -15,7 +15,7 @@ use crate::classic::{ClassicStore, ClassicWriter};
 use crate::commit_log::CommitLog;
 use crate::config::{FlushMode, StoreConfig};
 use crate::consume_queue::{
-    ConsumeQueues, Cut, DispatchError, Extent, Fingerprint, QueueSetup, Survey, queue_files, survey,
+    ConsumeQueues, Cut, DispatchError, Extent, Fingerprint, QUEUE_OFFSET_LIMIT, QueueSetup, Survey, queue_files, survey,
 };
 use crate::error::OpenError;
 use crate::flush::Flusher;
@@ -360,6 +360,9 @@ fn step(reader: &mut LogReader, at: u64, check_crc: bool, visit: &mut Visit<'_>)
     };
     if message.physical_offset.0 != at {
         return Ok(Step::Bad(format!("the record says it lies at {}", message.physical_offset)));
+    }
+    if message.queue_offset.0 >= QUEUE_OFFSET_LIMIT {
+        return Ok(Step::Bad(format!("no consume queue reaches the offset {}", message.queue_offset)));
     }
     if message.topic.contains('\0') {
         return Ok(Step::Bad("the topic holds zeros".to_owned()));

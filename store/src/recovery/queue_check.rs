@@ -8,7 +8,7 @@ use raftmq_model::message_codec::StoredMessage;
 use raftmq_model::sys_flag;
 use raftmq_sys::{Disk, DiskFile};
 
-use crate::consume_queue::{Extent, QUEUE_OFFSET_LIMIT, Survey, Unit};
+use crate::consume_queue::{Extent, Survey, Unit};
 use crate::error::OpenError;
 
 /// Files kept open; all are closed when it is reached.
@@ -76,9 +76,6 @@ impl<'a> QueueCheck<'a> {
     pub(super) fn contradiction(&mut self, message: &StoredMessage<'_>) -> Result<Option<String>, OpenError> {
         if !sys_flag::takes_queue_offset(message.sys_flag) {
             return Ok(None);
-        }
-        if message.queue_offset.0 >= QUEUE_OFFSET_LIMIT {
-            return Ok(Some(format!("no consume queue reaches the offset {}", message.queue_offset)));
         }
         if message.physical_offset.0 < self.below { self.meet(message) } else { Ok(self.follow(message)) }
     }
