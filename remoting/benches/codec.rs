@@ -1,6 +1,5 @@
 //! Nanoseconds of CPU per header: `cargo bench -p raftmq-remoting --bench codec` (Linux: the scheduler's own count, so
 //! that busy neighbours disturb less).
-#![expect(clippy::disallowed_methods, reason = "a benchmark reads the scheduler's count")]
 
 use std::hint::black_box;
 

@@ -181,7 +181,7 @@ fn put_entry(out: &mut Vec<u8>, name: &str, value: FieldValue<'_>) {
     out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-fn end_entries(out: &mut Vec<u8>, start: usize) {
+fn end_entries(out: &mut [u8], start: usize) {
     let length = (out.len() - start - 4) as u32;
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }

@@ -78,7 +78,7 @@ impl FrameStart {
 }
 
 /// Fills in the codec and the header length; returns the latter.
-pub(crate) fn end_header(out: &mut Vec<u8>, frame: FrameStart, codec: Codec) -> usize {
+pub(crate) fn end_header(out: &mut [u8], frame: FrameStart, codec: Codec) -> usize {
     let header_bytes = out.len() - frame.0 - PREFIX_BYTES;
     let word = u32::from(codec.type_byte()) << 24 | (header_bytes & MAX_HEADER_BYTES) as u32;
     out[frame.0 + 4..frame.0 + 8].copy_from_slice(&word.to_be_bytes());
@@ -86,7 +86,7 @@ pub(crate) fn end_header(out: &mut Vec<u8>, frame: FrameStart, codec: Codec) -> 
 }
 
 /// Fills in the frame length; `outside` bytes of the body follow in other buffers.
-pub(crate) fn end_frame(out: &mut Vec<u8>, frame: FrameStart, outside: usize) {
+pub(crate) fn end_frame(out: &mut [u8], frame: FrameStart, outside: usize) {
     let length = out.len() - frame.0 - 4 + outside;
     out[frame.0..frame.0 + 4].copy_from_slice(&(length as u32).to_be_bytes());
 }
