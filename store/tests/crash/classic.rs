@@ -210,7 +210,7 @@ fn classic_store_keeps_what_it_acknowledged_wherever_it_is_killed() {
 
 #[test]
 fn classic_recovery_may_be_killed_at_every_call() {
-    let tally = every_point_of_recovery(&Classic::default(), 23);
+    let tally = every_point_of_recovery(&Classic::default(), 41);
     println!("classic, recovery killed: {tally}");
 }
 

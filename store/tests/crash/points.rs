@@ -128,8 +128,8 @@ pub(crate) fn every_point_of_recovery<S: Scenario>(scenario: &S, stride: usize) 
         let walk = |worker: usize| {
             let (calls, tally) = (&calls, &tally);
             move || {
-                let points = (0..calls.len()).step_by(stride).skip(worker).step_by(THREADS as usize);
-                points.map(|at| kill_recovery(scenario, tally, at as u64)).collect::<Result<(), String>>()
+                let mut points = (0..calls.len()).step_by(stride).skip(worker).step_by(THREADS as usize);
+                points.try_for_each(|at| kill_recovery(scenario, tally, at as u64))
             }
         };
         let workers: Vec<_> = (0..THREADS as usize).map(|worker| scope.spawn(walk(worker))).collect();
@@ -182,15 +182,14 @@ fn script_calls<S: Scenario>(scenario: &S) -> Vec<Call> {
     machine.disk.calls()
 }
 
-/// When in a call to die. After a call is before the next one; a write has moments of its own.
+/// When in a call to die. After a call is before the next one, as far as the disk knows; a write may also be torn.
 fn moments(call: &Call) -> Vec<Moment> {
     let sectors = (call.bytes as usize).div_ceil(SECTOR_BYTES);
     match call.kind {
         Kind::Write if sectors > 2 => {
-            vec![Moment::Before, Moment::Within { sectors: 1 }, Moment::Within { sectors: sectors / 2 }, Moment::After]
+            vec![Moment::Before, Moment::Within { sectors: 1 }, Moment::Within { sectors: sectors / 2 }]
         }
-        Kind::Write if sectors > 1 => vec![Moment::Before, Moment::Within { sectors: 1 }, Moment::After],
-        kind if kind.changes() => vec![Moment::Before, Moment::After],
+        Kind::Write if sectors > 1 => vec![Moment::Before, Moment::Within { sectors: 1 }],
         _ => vec![Moment::Before],
     }
 }

@@ -551,7 +551,7 @@ fn raft_follower_keeps_what_it_acknowledged_wherever_it_is_killed() {
 
 #[test]
 fn raft_recovery_may_be_killed_at_every_call() {
-    println!("raft, recovery killed: {}", every_point_of_recovery(&leader(), 23));
+    println!("raft, recovery killed: {}", every_point_of_recovery(&leader(), 41));
 }
 
 #[test]

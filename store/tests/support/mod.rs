@@ -59,7 +59,7 @@ pub(crate) fn batch(topic: &str, queue_id: i32, ids: &[u64], body_bytes: usize) 
             reconsume_times: 0,
             prepared_transaction_offset: 0,
             body: &body_of(*id, body_bytes),
-            properties: b"TAGS\x01TagA",
+            properties: b"KEYS\x01k1\x02TAGS\x01TagA",
         };
         message_codec::encode(&message, usize::MAX, &mut bytes).expect("a small message encodes");
     }
