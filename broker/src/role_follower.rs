@@ -1,16 +1,21 @@
 //! What a member does when who leads changes: tell the name servers, and as a new leader make what must exist.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use raftmq_raft::{RaftGroup, Role};
 use raftmq_store::ProposalRecord;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use crate::broker::stop_reason;
 use crate::group::Group;
 use crate::proposer::{ProposeError, Work};
 use crate::registration::{MemberState, Registration};
 use crate::state_machine::{Tables, bootstrap_commands};
+
+/// A quorum that does not answer must not keep a leader from being known.
+const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct RoleFollower {
     group: Arc<Group>,
@@ -57,9 +62,10 @@ impl RoleFollower {
                 return;
             }
             *leads = Some(role.epoch);
+            // First, so that the first route of a new group lets clients create topics. Later there is nothing to do.
+            self.bootstrap().await;
             let told = self.registration.register_now(MemberState::leader(role.epoch)).await;
             tracing::info!(epoch = role.epoch, name_servers = told, "registered as the leader");
-            self.bootstrap();
         } else {
             *leads = None;
             self.registration.register_now(MemberState::follower(self.slot, role.epoch)).await;
@@ -67,7 +73,7 @@ impl RoleFollower {
     }
 
     /// Topics and groups that every broker has. Existing ones stay as they are, so a second proposal is harmless.
-    fn bootstrap(&self) {
+    async fn bootstrap(&self) {
         let tables = Tables {
             topics: self.group.topics.clone(),
             groups: self.group.groups.clone(),
@@ -79,11 +85,15 @@ impl RoleFollower {
             return;
         }
         let records = commands.iter().map(|command| ProposalRecord::Command(command.to_record())).collect();
-        let done = Box::new(|result: Result<&[_], ProposeError>| {
+        let (applied, wait) = oneshot::channel();
+        let done = Box::new(move |result: Result<&[_], ProposeError>| {
             if let Err(error) = result {
                 tracing::warn!(%error, "the topics of the start were not created; the next leader does it");
             }
+            // Nobody waits any more after the limit below.
+            let _ = applied.send(());
         });
         self.group.proposer.submit(Work { records, done });
+        let _ = timeout(BOOTSTRAP_LIMIT, wait).await;
     }
 }
