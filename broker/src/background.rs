@@ -14,6 +14,8 @@ use crate::replicator::ReplicateError;
 const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// Pause between looks for clients without a heartbeat (RocketMQ: 10 s).
 const CLIENT_SCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// Pause between sweeps of held pulls whose connection is gone.
+const HOLD_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Deadlines of held pulls are this exact.
 const DEADLINE_GRAIN: Duration = Duration::from_millis(5);
 
@@ -22,6 +24,7 @@ pub(crate) fn start(group: &Arc<Group>) {
     group.io.spawn(end_holds(group.clone()));
     group.io.spawn(commit_offsets(group.clone()));
     group.io.spawn(scan_clients(group.clone()));
+    group.io.spawn(sweep_holds(group.clone()));
 }
 
 async fn end_holds(group: Arc<Group>) {
@@ -58,7 +61,7 @@ async fn commit_offsets(group: Arc<Group>) {
 }
 
 /// Puts the waiting offsets into the next batch; those that were definitely not appended wait again.
-fn propose_offsets(group: &Arc<Group>) {
+pub(crate) fn propose_offsets(group: &Arc<Group>) {
     group.offset_commits.drain_with(|command| {
         let Some(command) = command else { return };
         let records = vec![ProposalRecord::Command(command.to_record())];
@@ -76,6 +79,15 @@ fn propose_offsets(group: &Arc<Group>) {
         });
         group.proposer.submit(Work { records, done });
     });
+}
+
+async fn sweep_holds(group: Arc<Group>) {
+    loop {
+        tokio::time::sleep(HOLD_SWEEP_INTERVAL).await;
+        if !group.holds.is_empty() {
+            group.holds.forget_gone();
+        }
+    }
 }
 
 async fn scan_clients(group: Arc<Group>) {

@@ -24,6 +24,7 @@ use crate::json_config::{JsonConfig, JsonSaver};
 use crate::leader_hold::{HoldLimits, LeaderHold};
 use crate::metrics::{MessageMetrics, ProposerMetrics};
 use crate::offset_coalescer::OffsetCoalescer;
+use crate::processor::pull_message;
 use crate::proposer::{Proposer, ProposerLimits};
 use crate::pull_hold::PullHold;
 use crate::registration::{MemberState, Registration};
@@ -160,8 +161,14 @@ impl Broker {
     /// Takes itself out of the name servers, lets what is under way end, and closes the store.
     pub async fn shutdown(self) {
         self.registration.shutdown().await;
+        pull_message::resume(&self.group, self.group.holds.drain());
         for server in &self.servers {
             server.shutdown(Duration::from_millis(500)).await;
+        }
+        // What consumers committed one-way last is not lost by an orderly stop.
+        match (self.group.replicator.leadership().is_leading(), &self.group.leader_hold) {
+            (false, Some(hold)) => hold.forward_offsets(&self.group).await,
+            _ => background::propose_offsets(&self.group),
         }
         let limit = self.group.seams.clock.monotonic() + self.group.config.sync_flush_timeout;
         while !self.group.proposer.is_idle() && self.group.seams.clock.monotonic() < limit {
@@ -296,7 +303,7 @@ async fn open_classic(config: &BrokerConfig, process: &Process, sink: GroupSink)
     flush_offsets(saver.clone(), config.flush_consumer_offset_interval, process);
     let sync_flush = config.flush_disk_type == FlushDiskType::SyncFlush;
     let local = ClassicLocalStore::new(store.writer, machine, Box::new(saver), sync_flush);
-    let local = LocalReplicator::start(&config.broker_name, Box::new(local), &*seams.spawn)
+    let local = LocalReplicator::start(&config.broker_name, Box::new(local), &*seams.spawn, process.io.clone())
         .map_err(|error| failed(error.to_string()))?;
     let local = Arc::new(local);
     Ok(Opened { tables, log: store.log, queues: store.queues, replicator: local.clone(), engine: Engine::Local(local) })

@@ -60,9 +60,6 @@ impl RequestProcessor for Dispatcher {
 
     fn closed(&self, session: &Arc<Session>) {
         client_manage::handle_close(&self.group, session);
-        if !self.group.holds.is_empty() {
-            self.group.holds.forget_gone();
-        }
     }
 }
 
@@ -165,7 +162,7 @@ fn finish(
                 }
             }
             Err(ProposeError::Replicate(ReplicateError::NotAppended(_))) => {
-                group_.hold_for_leader(&session, vec![request]);
+                group_.hold_again(&session, vec![request]);
                 return;
             }
             Err(error) => Reply::from(&error).push(request.meta(), &mut replies),
@@ -178,15 +175,21 @@ fn finish(
 fn propose(group: &Arc<Group>, commands: Vec<Command>, done: impl FnOnce(Result<(), ProposeError>) + Send + 'static) {
     let mut records: Vec<_> = commands.iter().map(|command| ProposalRecord::Command(command.to_record())).collect();
     group.offset_commits.drain_with(|offsets| {
-        records.extend(offsets.map(|command| ProposalRecord::Command(command.to_record())));
-        let io = group.io.clone();
+        records.extend(offsets.iter().map(|command| ProposalRecord::Command(command.to_record())));
+        let group_ = group.clone();
         let done = Box::new(move |result: Result<&[_], ProposeError>| {
             let result = result.map(|_| ());
+            let Err(error) = &result else { return done(result) };
+            let may_be_stored =
+                matches!(error, ProposeError::Replicate(ReplicateError::Unknown(_) | ReplicateError::Illegal(_)));
             // A refusal can come before `submit` returns, with the waiting offsets still locked.
-            match result {
-                Err(ProposeError::Busy { .. }) => drop(io.spawn(async move { done(result) })),
-                result => done(result),
-            }
+            let io = group_.io.clone();
+            io.spawn(async move {
+                if let (Some(offsets), false) = (offsets, may_be_stored) {
+                    group_.offset_commits.put_back(offsets);
+                }
+                done(result);
+            });
         });
         group.proposer.submit(Work { records, done });
     });
@@ -228,7 +231,7 @@ fn answer_query(group: &Arc<Group>, session: &Arc<Session>, request: &RemotingCo
 fn query_failed(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, error: &ProposeError) {
     match error {
         ProposeError::Replicate(ReplicateError::NotAppended(_) | ReplicateError::Unknown(_)) => {
-            group.hold_for_leader(session, vec![request]);
+            group.hold_again(session, vec![request]);
         }
         _ => {
             let mut replies = ReplyBuffer::default();

@@ -30,17 +30,25 @@ impl ForwardHandler for ForwardService {
             reply(forward_codec::encode_not_leader());
             return;
         };
-        let Some(ForwardedRequests { peer, client, requests }) = forward_codec::decode_request(payload) else {
+        let Some(ForwardedRequests { peer, client, mut requests }) = forward_codec::decode_request(payload) else {
             // Dropping the reply leaves the sender to its deadline: it cannot know what became of its requests.
             tracing::error!(from_slot, "a forwarded request cannot be read; do the members run the same release?");
             return;
         };
         let expected = requests.iter().filter(|request| !request.is_oneway()).count();
+        let now_us = group.seams.clock.monotonic().as_micros() as u64;
+        for request in &mut requests {
+            request.received_us = now_us;
+        }
         if expected == 0 {
-            reply(forward_codec::encode_replies(&[]));
             let nobody = Arc::new(Collector::new(0, Box::new(|_| {})));
             let session = Session::detached(peer, client, nobody);
-            process(group, session, requests);
+            let io = group.io.clone();
+            io.spawn(async move {
+                dispatcher::process_as_leader(&group, &session, requests);
+                // Not sooner: what the sender does next must find these done.
+                reply(forward_codec::encode_replies(&[]));
+            });
             return;
         }
         let collector = Arc::new(Collector::new(expected, reply));

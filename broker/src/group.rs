@@ -50,8 +50,17 @@ pub struct Group {
 impl Group {
     /// Gives requests that only a leader can serve, and that are definitely not in the log, to whoever leads.
     pub fn hold_for_leader(self: &Arc<Self>, session: &Arc<Session>, requests: Vec<RemotingCommand>) {
+        self.hold(session, requests, false);
+    }
+
+    /// [`Group::hold_for_leader`] for requests that this member has just tried as the leader, in vain.
+    pub fn hold_again(self: &Arc<Self>, session: &Arc<Session>, requests: Vec<RemotingCommand>) {
+        self.hold(session, requests, true);
+    }
+
+    fn hold(self: &Arc<Self>, session: &Arc<Session>, requests: Vec<RemotingCommand>, bounced: bool) {
         match &self.leader_hold {
-            Some(hold) => hold.submit(self, session, requests),
+            Some(hold) => hold.submit(self, session, requests, bounced),
             None => LeaderHold::refuse(session, &requests, "the store takes no writes"),
         }
     }

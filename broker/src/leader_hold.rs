@@ -63,16 +63,25 @@ impl LeaderHold {
     }
 
     /// Takes requests of one connection, none of which is in the log.
-    pub fn submit(&self, group: &Arc<Group>, session: &Arc<Session>, requests: Vec<RemotingCommand>) {
-        self.start(group, session, requests, Otherwise::ServiceNotAvailable);
+    ///
+    /// `bounced`: this member has just tried as the leader; without a pause it would try as fast as it is refused.
+    pub fn submit(&self, group: &Arc<Group>, session: &Arc<Session>, requests: Vec<RemotingCommand>, bounced: bool) {
+        self.start(group, session, requests, Otherwise::ServiceNotAvailable, bounced);
     }
 
     /// Takes one pull that only the leader can judge.
     pub fn submit_pull(&self, group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, instead: NotFound) {
-        self.start(group, session, vec![request], Otherwise::NotFound(instead));
+        self.start(group, session, vec![request], Otherwise::NotFound(instead), false);
     }
 
-    fn start(&self, group: &Arc<Group>, session: &Arc<Session>, requests: Vec<RemotingCommand>, otherwise: Otherwise) {
+    fn start(
+        &self,
+        group: &Arc<Group>,
+        session: &Arc<Session>,
+        requests: Vec<RemotingCommand>,
+        otherwise: Otherwise,
+        bounced: bool,
+    ) {
         let bytes = requests.iter().map(|request| request.body.len() + HEADER_BYTES).sum();
         let held = self.under_way.fetch_add(bytes, Ordering::Relaxed);
         let place = Place { under_way: self.under_way.clone(), bytes };
@@ -85,18 +94,11 @@ impl LeaderHold {
             return;
         }
         let (raft, limits) = (self.raft.clone(), self.limits);
-        let about_offsets = requests.iter().any(|request| {
-            matches!(request.code, request_code::UPDATE_CONSUMER_OFFSET | request_code::QUERY_CONSUMER_OFFSET)
-        });
-        let offsets = about_offsets.then(|| self.offsets.clone());
-        let (group_, session) = (group.clone(), session.clone());
+        let waiting =
+            Waiting { raft, limits, group: group.clone(), session: session.clone(), offsets: self.offsets.clone() };
         group.io.spawn(async move {
             let _place = place;
-            let _in_order = match &offsets {
-                Some(offsets) => Some(offsets.lock().await),
-                None => None,
-            };
-            serve(raft, limits, group_, session, requests, otherwise).await;
+            waiting.serve(requests, otherwise, bounced).await;
         });
     }
 
@@ -151,50 +153,73 @@ fn answer_all(session: &Session, requests: &[RemotingCommand], code: i32, remark
     session.send(replies);
 }
 
-async fn serve(
+/// What one connection waits with.
+struct Waiting {
     raft: Arc<RaftGroup>,
     limits: HoldLimits,
     group: Arc<Group>,
     session: Arc<Session>,
-    requests: Vec<RemotingCommand>,
-    otherwise: Otherwise,
-) {
-    let clock = group.seams.clock.clone();
-    let deadline = clock.monotonic() + limits.hold;
-    let mut roles = raft.role();
-    loop {
-        roles.borrow_and_update();
-        match group.replicator.leadership() {
-            Leadership::Leading { .. } => {
-                dispatcher::process_as_leader(&group, &session, requests);
+    offsets: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Pause before this member looks again whether somebody leads.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+impl Waiting {
+    async fn serve(self, requests: Vec<RemotingCommand>, otherwise: Otherwise, bounced: bool) {
+        let Waiting { raft, limits, group, session, .. } = &self;
+        let clock = group.seams.clock.clone();
+        // Counted from the arrival, however often a request comes back here: nothing is proposed long after it came.
+        let came = requests.iter().map(|request| request.received_us).filter(|came| *came != 0).min();
+        let deadline = came.map_or_else(|| clock.monotonic(), Duration::from_micros) + limits.hold;
+        let mut roles = raft.role();
+        let mut pause = bounced;
+        loop {
+            let left = deadline.saturating_sub(clock.monotonic());
+            if left.is_zero() {
+                let remark =
+                    format!("service not available now: no leader within {:?} (raftHoldTimeMillis)", limits.hold);
+                give_up(session, &requests, &otherwise, response_code::SERVICE_NOT_AVAILABLE, &remark);
                 return;
             }
-            // One hop only: what was forwarded to us is not passed on.
-            Leadership::Following { .. } if !session.is_detached() => {
-                match forward(&raft, &limits, &group, &session, &requests).await {
+            roles.borrow_and_update();
+            if std::mem::replace(&mut pause, true) {
+                // A leader that was not ready, or refused, tells nobody when it is: look again soon.
+                tokio::select! {
+                    _ = roles.changed() => {}
+                    () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
+                    () = session.closed() => return,
+                }
+            }
+            match group.replicator.leadership() {
+                Leadership::Leading { .. } => {
+                    dispatcher::process_as_leader(group, session, requests);
+                    return;
+                }
+                // One hop only: what was forwarded to us is not passed on.
+                Leadership::Following { .. } if !session.is_detached() => match self.forward(&requests).await {
                     Forwarded::Answered => return,
                     Forwarded::Unknown(why) => {
                         let remark = format!("[PC_SYNCHRONIZED]broker busy, no answer from the leader: {why}");
-                        give_up(&session, &requests, &otherwise, response_code::SYSTEM_ERROR, &remark);
+                        give_up(session, &requests, &otherwise, response_code::SYSTEM_ERROR, &remark);
                         return;
                     }
                     Forwarded::NotTaken => {}
-                }
+                },
+                Leadership::Following { .. } | Leadership::Unknown { .. } => {}
             }
-            Leadership::Following { .. } | Leadership::Unknown { .. } => {}
         }
-        let left = deadline.saturating_sub(clock.monotonic());
-        if left.is_zero() {
-            let remark = format!("service not available now: no leader within {:?} (raftHoldTimeMillis)", limits.hold);
-            give_up(&session, &requests, &otherwise, response_code::SERVICE_NOT_AVAILABLE, &remark);
-            return;
-        }
-        // A leader that was not ready, or refused, tells nobody when it is: look again soon.
-        tokio::select! {
-            _ = roles.changed() => {}
-            () = tokio::time::sleep(left.min(Duration::from_millis(10))) => {}
-            () = session.closed() => return,
-        }
+    }
+
+    async fn forward(&self, requests: &[RemotingCommand]) -> Forwarded {
+        let Waiting { raft, limits, group, session, offsets } = self;
+        let about = |code| requests.iter().any(|request| request.code == code);
+        let asks_offset = about(request_code::QUERY_CONSUMER_OFFSET);
+        let _in_order = match asks_offset || about(request_code::UPDATE_CONSUMER_OFFSET) {
+            true => Some(offsets.lock().await),
+            false => None,
+        };
+        forward(raft, limits, group, session, requests, asks_offset).await
     }
 }
 
@@ -224,9 +249,9 @@ async fn forward(
     group: &Group,
     session: &Session,
     requests: &[RemotingCommand],
+    asks_offset: bool,
 ) -> Forwarded {
     group.metrics.forwarded.add(requests.len() as u64);
-    let asks_offset = requests.iter().any(|request| request.code == request_code::QUERY_CONSUMER_OFFSET);
     // A query must see what one-way commits have said to this member before it.
     let waiting = if asks_offset { group.offset_commits.drain_with(|command| command) } else { None };
     let mut all: Vec<_> = waiting.iter().flat_map(offset_commits).collect();

@@ -90,7 +90,7 @@ fn answer(
             let (code, remark) = match &error {
                 // Nothing was appended: this member or a new leader may take the same requests again.
                 ProposeError::Replicate(ReplicateError::NotAppended(_)) => {
-                    group.hold_for_leader(session, requests);
+                    group.hold_again(session, requests);
                     return;
                 }
                 ProposeError::Busy { .. } => (

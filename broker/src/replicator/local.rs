@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use raftmq_sys::{Spawn, Worker};
+use tokio::runtime::Handle;
 
 use super::{Batch, BoxFuture, Done, Leadership, ReplicateError, Replicated, Replicator};
 
@@ -21,6 +22,8 @@ pub trait LocalStore: Send + 'static {
 /// Hands batches to one worker that appends, flushes and applies everything that waits in one go.
 pub struct LocalReplicator {
     shared: Arc<Shared>,
+    /// Answers what is refused on the spot.
+    runtime: Handle,
 }
 
 #[derive(Default)]
@@ -46,11 +49,16 @@ impl Shared {
 
 impl LocalReplicator {
     /// Starts the worker named `append-<group>`.
-    pub fn start(group: &str, store: Box<dyn LocalStore>, spawn: &dyn Spawn) -> io::Result<LocalReplicator> {
+    pub fn start(
+        group: &str,
+        store: Box<dyn LocalStore>,
+        spawn: &dyn Spawn,
+        runtime: Handle,
+    ) -> io::Result<LocalReplicator> {
         let shared = Arc::new(Shared::default());
         let appender = Appender { shared: shared.clone(), store };
         spawn.worker(&format!("append-{group}"), Box::new(appender))?;
-        Ok(LocalReplicator { shared })
+        Ok(LocalReplicator { shared, runtime })
     }
 
     /// Closes the store after the batches that wait; `closed` is called when that is done.
@@ -77,7 +85,8 @@ impl Replicator for LocalReplicator {
             drop(state);
             // The proposer's queue is locked by the caller, so the answer must not come from here.
             std::mem::drop(batch);
-            done_elsewhere(done);
+            let refused = ReplicateError::NotAppended("the broker is shutting down".to_owned());
+            self.runtime.spawn(async move { done(Err(refused)) });
             return;
         }
         state.waiting.push_back((batch, done));
@@ -100,10 +109,6 @@ impl Replicator for LocalReplicator {
     fn read_barrier(&self) -> BoxFuture<Result<(), ReplicateError>> {
         Box::pin(std::future::ready(Ok(())))
     }
-}
-
-fn done_elsewhere(done: Done) {
-    tokio::spawn(async move { done(Err(ReplicateError::NotAppended("the broker is shutting down".to_owned()))) });
 }
 
 struct Appender {

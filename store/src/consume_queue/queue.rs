@@ -170,7 +170,8 @@ impl ConsumeQueue {
     /// Enters a unit at `offset`; one that is there already is compared.
     pub(super) fn push(&self, offset: u64, unit: Unit) -> Result<Pushed, DispatchError> {
         let mut state = self.lock();
-        if state.is_new() && !state.begun {
+        // A queue that goes on where a deleted one ended begins there or, if messages were in flight then, later.
+        if state.is_new() && (!state.begun || offset > state.max) {
             state.begin(offset);
         }
         if offset == state.max {
