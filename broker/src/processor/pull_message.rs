@@ -13,7 +13,7 @@ use raftmq_model::subscription::SubscriptionData;
 use raftmq_model::sys_flag::pull;
 use raftmq_remoting::header::PullMessageRequestHeader;
 use raftmq_remoting::{FieldValue, RemotingCommand, ReplyBuffer, RequestMeta, Session, response_code};
-use raftmq_store::{ConsumeQueue, ReadError, Unit};
+use raftmq_store::{ConsumeQueue, Unit};
 
 use crate::group::Group;
 use crate::pull_hold::Waiter;
@@ -59,6 +59,7 @@ enum Status {
     OffsetOverflowBadly,
     NoMatchedMessage,
     MessageWasRemoving,
+    Unreadable,
 }
 
 impl Status {
@@ -72,6 +73,7 @@ impl Status {
             Status::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
             Status::NoMatchedMessage => "NO_MATCHED_MESSAGE",
             Status::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
+            Status::Unreadable => "MESSAGE_UNREADABLE",
         }
     }
 }
@@ -320,6 +322,7 @@ fn look(group: &Group, wanted: &Wanted) -> Look {
 fn empty(status: Status, wanted: &Wanted, min: QueueOffset, max: QueueOffset) -> Look {
     let code = match status {
         Status::Found => response_code::SUCCESS,
+        Status::Unreadable => response_code::SYSTEM_ERROR,
         Status::NoMatchedLogicQueue | Status::NoMessageInQueue if wanted.from == QueueOffset(0) => {
             response_code::PULL_NOT_FOUND
         }
@@ -339,12 +342,13 @@ fn scan(group: &Group, wanted: &Wanted, queue: &ConsumeQueue, min: QueueOffset, 
     let limit_count = wanted.max_messages.min(group.config.max_transfer_count_in_memory as usize).max(1) as u64;
     let mut found = empty(Status::NoMatchedMessage, wanted, min, max);
     let mut run = Run::default();
-    let (mut scanned, mut bytes, mut removed) = (0, 0, false);
+    let (mut scanned, mut bytes, mut removed, mut failed) = (0, 0, false, false);
     let mut units: Vec<Unit> = Vec::with_capacity(READ_UNITS);
     'units: while scanned < SCAN_UNITS {
         units.clear();
         let at = QueueOffset(wanted.from.0 + scanned as u64);
-        if queue.read(at, READ_UNITS, &mut units).is_err() || units.is_empty() {
+        failed = queue.read(at, READ_UNITS, &mut units).is_err();
+        if failed || units.is_empty() {
             break;
         }
         for unit in &units {
@@ -353,26 +357,35 @@ fn scan(group: &Group, wanted: &Wanted, queue: &ConsumeQueue, min: QueueOffset, 
                 continue;
             }
             let size = unit.size_bytes as usize;
-            if found.count > 0 && (found.count >= limit_count || bytes + size > limit_bytes) {
+            let taken = found.count + run.count;
+            if taken > 0 && (taken >= limit_count || bytes + size > limit_bytes) {
                 break 'units;
             }
-            if run.add(group, unit, &mut found.messages).is_ok() {
-                found.count += 1;
-                bytes += size;
-            } else {
-                removed = true;
+            if unit.physical_offset < group.log.min_offset() {
+                (removed, scanned) = (true, scanned + 1);
+                continue;
             }
+            if !run.joins(unit) {
+                let ended = std::mem::replace(&mut run, Run::of(unit, scanned));
+                if let Err(first) = ended.read(group, &mut found) {
+                    (failed, scanned, run) = (true, first, Run::default());
+                    break 'units;
+                }
+            } else {
+                (run.length, run.count) = (run.length + unit.size_bytes, run.count + 1);
+            }
+            bytes += size;
             scanned += 1;
         }
     }
-    if run.finish(group, &mut found.messages).is_err() {
-        removed = true;
-        found.count = 0;
-        found.messages.clear();
+    if let Err(first) = run.read(group, &mut found) {
+        (failed, scanned) = (true, first);
     }
     found.next = QueueOffset(wanted.from.0 + scanned as u64);
     if found.count > 0 {
         (found.status, found.code) = (Status::Found, response_code::SUCCESS);
+    } else if failed && scanned == 0 {
+        (found.status, found.code) = (Status::Unreadable, response_code::SYSTEM_ERROR);
     } else if removed {
         found.status = Status::MessageWasRemoving;
     }
@@ -382,38 +395,43 @@ fn scan(group: &Group, wanted: &Wanted, queue: &ConsumeQueue, min: QueueOffset, 
 /// Records that lie side by side in the log and in one slice.
 #[derive(Default)]
 struct Run {
-    start: Option<raftmq_model::offset::PhysicalOffset>,
+    start: raftmq_model::offset::PhysicalOffset,
     length: u32,
+    count: u64,
+    /// Units scanned before its first: where the next pull goes on if these records cannot be read.
+    first: usize,
 }
 
 /// A slice of a run stays below this, so that one unreadable page costs little.
 const RUN_BYTES: u32 = 1 << 20;
 
 impl Run {
-    fn add(&mut self, group: &Group, unit: &Unit, messages: &mut Vec<Bytes>) -> Result<(), ReadError> {
-        let joins = self.start.is_some_and(|start| {
-            start.after(u64::from(self.length)) == unit.physical_offset && self.length + unit.size_bytes <= RUN_BYTES
-        });
-        if joins {
-            self.length += unit.size_bytes;
-            return Ok(());
-        }
-        self.finish(group, messages)?;
-        if unit.physical_offset < group.log.min_offset() {
-            return Err(ReadError::OutOfRange {
-                at: unit.physical_offset,
-                length: u64::from(unit.size_bytes),
-                min: group.log.min_offset(),
-                end: group.log.end(),
-            });
-        }
-        (self.start, self.length) = (Some(unit.physical_offset), unit.size_bytes);
-        Ok(())
+    fn of(unit: &Unit, first: usize) -> Run {
+        Run { start: unit.physical_offset, length: unit.size_bytes, count: 1, first }
     }
 
-    fn finish(&mut self, group: &Group, messages: &mut Vec<Bytes>) -> Result<(), ReadError> {
-        let Some(start) = self.start.take() else { return Ok(()) };
-        messages.push(group.log.slice(start, self.length)?);
-        Ok(())
+    fn joins(&self, unit: &Unit) -> bool {
+        self.count > 0
+            && self.start.after(u64::from(self.length)) == unit.physical_offset
+            && self.length + unit.size_bytes <= RUN_BYTES
+    }
+
+    /// Adds the records to what was found. `Err` says where the run begins: a message that cannot be read now is not
+    /// stepped over, else the client would store an offset behind it.
+    fn read(self, group: &Group, found: &mut Look) -> Result<(), usize> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        match group.log.slice(self.start, self.length) {
+            Ok(slice) => {
+                found.messages.push(slice);
+                found.count += self.count;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, at = %self.start, "messages of the log cannot be read");
+                Err(self.first)
+            }
+        }
     }
 }
