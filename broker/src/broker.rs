@@ -8,7 +8,7 @@ use std::time::Duration;
 use raftmq_raft::{
     OpenedStore, Peer, RaftConfig, RaftEnvironment, RaftGroup, RaftListeners, RoleKind, StateMachine, Timers,
 };
-use raftmq_remoting::{Server, ServerConfig};
+use raftmq_remoting::{BindError, ReservedAddress, Server, ServerConfig};
 use raftmq_store::{ClassicStore, CommitLog, ConsumeQueues, FlushMode, StoreConfig};
 use raftmq_sys::Seams;
 use tokio::runtime::Handle;
@@ -94,6 +94,8 @@ impl Broker {
     pub async fn start(config: BrokerConfig, process: &Process) -> Result<Broker, StartError> {
         let config = Arc::new(config);
         let store_host = store_host(&config)?;
+        // Before the store: a second start of a running broker must not touch its files.
+        let addresses = reserve(&config)?;
         let sink = GroupSink::default();
         let forward = Arc::new(ForwardService::default());
         let opened = if config.raft_enable {
@@ -105,7 +107,7 @@ impl Broker {
         sink.set_group(&group);
         forward.set_group(&group);
         background::start(&group);
-        let servers = listen(&group, process).await?;
+        let servers = listen(&group, process, addresses)?;
         serve_metrics(&config, process).await?;
         let member = match &opened.engine {
             Engine::Local(_) => MemberState::classic(0),
@@ -372,24 +374,33 @@ async fn open_raft(
     })
 }
 
-/// Listens at listenPort, and at listenPort - 2 for clients that use the "VIP channel".
-async fn listen(group: &Arc<Group>, process: &Process) -> Result<Vec<Server>, StartError> {
+fn listen_error(config: &BrokerConfig) -> impl Fn(BindError) -> StartError {
+    let broker = config.broker_name.clone();
+    move |error| StartError::Listen { broker: broker.clone(), reason: with_causes(&error) }
+}
+
+/// The addresses of clients: listenPort, and listenPort - 2 for those that use the "VIP channel".
+fn reserve(config: &BrokerConfig) -> Result<Vec<ReservedAddress>, StartError> {
+    let vip_port = config.listen_port.checked_sub(2).filter(|port| *port > 0);
+    let addresses = [Some(config.listen_port), vip_port].into_iter().flatten();
+    let reserved = addresses.map(|port| ReservedAddress::reserve(&format!("{}:{port}", config.bind_address)));
+    reserved.map(|result| result.map_err(listen_error(config))).collect()
+}
+
+fn listen(group: &Arc<Group>, process: &Process, addresses: Vec<ReservedAddress>) -> Result<Vec<Server>, StartError> {
     let config = &group.config;
     let server_config = ServerConfig {
         idle: Duration::from_secs(u64::from(config.server_max_idle_seconds)),
         max_connections: config.server_max_connections,
         max_outbound_bytes: config.server_max_outbound_bytes,
+        max_inbound_bytes: config.server_max_inbound_bytes,
         ..ServerConfig::default()
     };
     let dispatcher = Arc::new(Dispatcher::new(group.clone()));
     let mut servers = Vec::new();
-    for port in [Some(config.listen_port), config.listen_port.checked_sub(2).filter(|port| *port > 0)] {
-        let Some(port) = port else { continue };
-        let address = format!("{}:{port}", config.bind_address);
-        let server = Server::bind(&address, server_config.clone(), dispatcher.clone(), process.seams.clone()).await;
-        let server = server
-            .map_err(|error| StartError::Listen { broker: config.broker_name.clone(), reason: with_causes(&error) })?;
-        servers.push(server);
+    for address in addresses {
+        let server = Server::start(address, server_config.clone(), dispatcher.clone(), process.seams.clone());
+        servers.push(server.map_err(listen_error(config))?);
     }
     Ok(servers)
 }

@@ -176,9 +176,11 @@ impl ConsumerGroup {
         changed
     }
 
-    /// The client id of every connected member.
+    /// The client id of every connected member, each once: a client that has reconnected while its old connection is
+    /// not known to be gone must not count twice, or queues would go to nobody.
     pub fn client_ids(&self) -> Vec<String> {
-        self.members.values().map(|member| member.client_id.to_string()).collect()
+        let ids: BTreeSet<&str> = self.members.values().map(|member| &*member.client_id).collect();
+        ids.into_iter().map(str::to_owned).collect()
     }
 
     fn sessions(&self) -> Vec<SessionId> {
@@ -321,6 +323,17 @@ mod tests {
         assert_eq!(clients.heartbeat(1, &consumer("a", &[("T", 1)]), NOW), []);
         assert_eq!(clients.heartbeat(2, &consumer("b", &[("T", 1)]), NOW), notice(&[1, 2]));
         assert_eq!(clients.consumer_group("cg").unwrap().client_ids(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_client_that_has_reconnected_counts_once() {
+        let mut clients = Clients::default();
+        for session in [1, 2] {
+            clients.heartbeat(session, &consumer("a", &[("T", 1)]), NOW);
+        }
+        assert_eq!(clients.consumer_group("cg").unwrap().client_ids(), ["a"]);
+        assert_eq!(clients.close(1), notice(&[2]));
+        assert_eq!(clients.consumer_group("cg").unwrap().client_ids(), ["a"]);
     }
 
     #[test]

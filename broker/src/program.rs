@@ -23,7 +23,7 @@ pub struct Args {
     /// Configuration file; several files serve several broker groups in this process.
     #[arg(short = 'c', long = "configFile", value_name = "FILE")]
     pub config_files: Vec<PathBuf>,
-    /// Name servers, for example 192.168.0.1:9876;192.168.0.2:9876. Files win over it.
+    /// Name servers, for example 192.168.0.1:9876;192.168.0.2:9876. It wins over the files, as in RocketMQ.
     #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRESSES")]
     pub namesrv_addr: Option<String>,
     /// Print all keys and end.

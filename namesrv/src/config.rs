@@ -39,6 +39,10 @@ config! {
         "serverMaxConnections" => max_connections: usize = 20_000, [restart] in 1..=1_000_000;
         /// Bytes of answers that may wait for one slow reader; beyond, its connection is closed.
         "serverMaxOutboundBytes" => max_outbound_bytes: usize = 16 << 20, [restart] in 1..=17_179_869_184;
+        /// Bytes of requests that have not come whole, over all connections; beyond, the connections that hold most
+        /// are closed.
+        "serverMaxInboundBytes" => max_inbound_bytes: usize = 512 << 20, [restart]
+            in 16_777_216..=1_099_511_627_776;
     }
 }
 

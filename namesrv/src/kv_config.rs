@@ -86,7 +86,7 @@ impl KvConfig {
         let format = |source| KvConfigError::Format { path: self.path.clone(), source };
         let text = serde_json::to_vec(&content).map_err(format)?;
         if let Some(folder) = self.path.parent() {
-            self.disk.create_dir_all(folder)?;
+            self.disk.create_dir_durably(folder)?;
         }
         self.disk.replace(&self.path, &text)?;
         *self.content.write().unwrap_or_else(PoisonError::into_inner) = content;

@@ -38,6 +38,7 @@ pub async fn start(config: NamesrvConfig, seams: Seams) -> Result<Running, Start
         idle: Duration::from_secs(u64::from(config.max_idle_seconds)),
         max_connections: config.max_connections,
         max_outbound_bytes: config.max_outbound_bytes,
+        max_inbound_bytes: config.max_inbound_bytes,
         ..ServerConfig::default()
     };
     let scan_interval = config.scan_interval;

@@ -67,6 +67,7 @@ impl Client {
             clock,
             metrics,
             max_outbound_bytes: MAX_OUTBOUND_BYTES,
+            inbound: None,
         };
         tokio::spawn(connection.run(|_| {}));
         Ok(Client { session })

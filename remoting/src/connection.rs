@@ -12,6 +12,7 @@ use tokio::net::tcp::OwnedReadHalf;
 
 use crate::command::{RemotingCommand, RequestMeta};
 use crate::frame::{DecodeError, FrameDecoder};
+use crate::inbound::InboundShare;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::reply::ReplyBuffer;
@@ -47,6 +48,8 @@ pub(crate) struct Connection {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) max_outbound_bytes: usize,
+    /// `None` at a client, which has few connections.
+    pub(crate) inbound: Option<InboundShare>,
 }
 
 /// Why a connection ended, other than by the peer.
@@ -142,7 +145,13 @@ impl Connection {
         }
         let now_us = micros(self.clock.as_ref());
         // What was whole before a broken frame is still answered.
+        let before = input.buffer.len();
         let cut = self.cut(&mut input.buffer, batch, now_us);
+        let unfinished_bytes = input.buffer.len();
+        self.session.note_unfinished(now_us, unfinished_bytes, unfinished_bytes < before);
+        if let Some(inbound) = &mut self.inbound {
+            inbound.set(unfinished_bytes);
+        }
         let to_answer = batch.metas.iter().filter(|meta| !meta.oneway).count();
         self.session.note_read(now_us, to_answer);
         if !batch.requests.is_empty() {

@@ -20,6 +20,7 @@ pub mod header;
 
 mod client;
 mod connection;
+mod inbound;
 mod metrics;
 mod outbound;
 mod server;
@@ -33,5 +34,5 @@ pub use fields::{ExtFields, FieldValue};
 pub use frame::{DecodeError, Frame, FrameDecoder, FrameError, MAX_FRAME_BYTES};
 pub use language::Language;
 pub use reply::ReplyBuffer;
-pub use server::{BindError, Server, ServerConfig};
+pub use server::{BindError, ReservedAddress, Server, ServerConfig};
 pub use session::{ClientIdentity, InvokeError, ReplySink, Session};

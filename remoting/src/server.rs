@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::connection::{Connection, RequestProcessor};
 use crate::frame::{FrameDecoder, MAX_FRAME_BYTES};
+use crate::inbound::{InboundBudget, InboundShare};
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::session::{Session, micros};
@@ -21,13 +22,16 @@ use crate::session::{Session, micros};
 pub struct ServerConfig {
     /// Largest frame with its length word, in bytes.
     pub max_frame_bytes: usize,
-    /// A connection that neither reads nor writes for this long is closed (`serverChannelMaxIdleTimeSeconds`).
+    /// A connection that neither reads nor writes for this long is closed (`serverChannelMaxIdleTimeSeconds`), and so
+    /// is one that needs longer for one frame.
     pub idle: Duration,
     /// Further connections are closed at once.
     pub max_connections: usize,
     /// Bytes that may wait for a peer that does not read; beyond, its connection is closed. Reading from it pauses
     /// at a quarter of this.
     pub max_outbound_bytes: usize,
+    /// Bytes of frames that have not come whole, over all connections; beyond, those that hold most are closed.
+    pub max_inbound_bytes: usize,
 }
 
 impl Default for ServerConfig {
@@ -37,6 +41,7 @@ impl Default for ServerConfig {
             idle: Duration::from_secs(120),
             max_connections: 65_536,
             max_outbound_bytes: 64 << 20,
+            max_inbound_bytes: 512 << 20,
         }
     }
 }
@@ -70,6 +75,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     spawn: Arc<dyn Spawn>,
     metrics: Arc<Metrics>,
+    inbound: Arc<InboundBudget>,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
     stopping: watch::Sender<bool>,
 }
@@ -82,9 +88,22 @@ impl Server {
         processor: Arc<dyn RequestProcessor>,
         seams: Seams,
     ) -> Result<Server, BindError> {
-        let listener = listen(address).map_err(|source| BindError { address: address.to_owned(), source })?;
-        let local_addr = listener.local_addr().map_err(|source| BindError { address: address.to_owned(), source })?;
+        Server::start(ReservedAddress::reserve(address)?, config, processor, seams)
+    }
+
+    /// Listens on an address that was reserved before.
+    pub fn start(
+        reserved: ReservedAddress,
+        config: ServerConfig,
+        processor: Arc<dyn RequestProcessor>,
+        seams: Seams,
+    ) -> Result<Server, BindError> {
+        let address = reserved.address.clone();
+        let failed = |source| BindError { address, source };
+        let listener = reserved.listen().map_err(failed.clone())?;
+        let local_addr = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
+            inbound: InboundBudget::new(config.max_inbound_bytes),
             config,
             processor,
             clock: seams.clock,
@@ -140,24 +159,43 @@ impl Shared {
     }
 }
 
-fn listen(address: &str) -> io::Result<TcpListener> {
+/// An address that is ours and nobody is served at yet: whoever starts finds out that a port is taken before he touches
+/// any file, and until he listens clients are refused at once instead of waiting.
+pub struct ReservedAddress {
+    address: String,
+    socket: Socket,
+}
+
+impl ReservedAddress {
+    /// Fails if somebody listens on `address` (`host:port`, port 0 for any).
+    pub fn reserve(address: &str) -> Result<ReservedAddress, BindError> {
+        let socket = reserve(address).map_err(|source| BindError { address: address.to_owned(), source })?;
+        Ok(ReservedAddress { address: address.to_owned(), socket })
+    }
+
+    fn listen(self) -> io::Result<TcpListener> {
+        self.socket.listen(BACKLOG)?;
+        TcpListener::from_std(self.socket.into())
+    }
+}
+
+fn reserve(address: &str) -> io::Result<Socket> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in address.to_socket_addrs()? {
-        match listen_on(address) {
-            Ok(listener) => return Ok(listener),
+        match bind(address) {
+            Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }
     }
     Err(last)
 }
 
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {
@@ -215,8 +253,10 @@ fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     if *shared.stopping.borrow() {
         session.close();
     }
+    let inbound = InboundShare::new(&shared.inbound, &session);
     let connection = Connection {
         session,
+        inbound: Some(inbound),
         reader,
         processor: Arc::clone(&shared.processor),
         decoder: FrameDecoder::new(shared.config.max_frame_bytes),
@@ -241,10 +281,13 @@ async fn close_idle(shared: Arc<Shared>) {
             () = sleep(step) => {}
         }
         let oldest_us = micros(shared.clock.as_ref()).saturating_sub(idle.as_micros() as u64);
+        let idle_seconds = idle.as_secs();
         for session in shared.all_sessions() {
             if session.last_active_us() < oldest_us {
-                let idle_seconds = idle.as_secs();
                 tracing::info!(peer = %session.peer(), idle_seconds, "idle connection closed");
+                session.close();
+            } else if session.unfinished_since_us().is_some_and(|since| since < oldest_us) {
+                tracing::warn!(peer = %session.peer(), idle_seconds, "connection closed: a frame took too long to come");
                 session.close();
             }
         }

@@ -69,6 +69,8 @@ struct SocketLink {
     unanswered: AtomicI64,
     /// Microseconds of `clock`.
     last_active_us: AtomicU64,
+    /// When the frame that has not come whole began to come; 0 if there is none.
+    unfinished_since_us: AtomicU64,
     reading_stopped: AtomicBool,
 }
 
@@ -124,6 +126,7 @@ impl Session {
             pending: Mutex::default(),
             unanswered: AtomicI64::new(0),
             last_active_us,
+            unfinished_since_us: AtomicU64::new(0),
             reading_stopped: AtomicBool::new(false),
         };
         Session::new(peer, ClientIdentity::default(), Link::Socket(Box::new(link)))
@@ -145,12 +148,12 @@ impl Session {
         })
     }
 
-    /// Unique in this process.
     /// Whether its requests came by way of another member, see [`Session::detached`].
     pub fn is_detached(&self) -> bool {
         matches!(self.link, Link::Detached(_))
     }
 
+    /// Unique in this process.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -313,6 +316,23 @@ impl Session {
         let Some(link) = self.socket() else { return };
         link.last_active_us.store(now_us, Ordering::Relaxed);
         link.unanswered.fetch_add(to_answer as i64, Ordering::Relaxed);
+    }
+
+    /// So much has come of a frame that is not whole; `is_new`: another frame ended in this read.
+    pub(crate) fn note_unfinished(&self, now_us: u64, bytes: usize, is_new: bool) {
+        let Some(link) = self.socket() else { return };
+        let since = &link.unfinished_since_us;
+        if bytes == 0 {
+            since.store(0, Ordering::Relaxed);
+        } else if is_new || since.load(Ordering::Relaxed) == 0 {
+            since.store(now_us, Ordering::Relaxed);
+        }
+    }
+
+    /// Since when a frame has been coming; `None` if none has begun.
+    pub(crate) fn unfinished_since_us(&self) -> Option<u64> {
+        let since = self.socket()?.unfinished_since_us.load(Ordering::Relaxed);
+        (since != 0).then_some(since)
     }
 
     /// Gives an answer to who waits for it; late ones are dropped.

@@ -1,7 +1,6 @@
 //! The store's folder: names within it, and the lock that keeps a second process away.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use raftmq_sys::{Disk, DiskFile, Open};
@@ -28,7 +27,7 @@ impl Folder {
             directories.push(folder.raft_index());
         }
         for directory in &directories {
-            create_durably(disk, directory).map_err(OpenError::io("create", directory))?;
+            disk.create_dir_durably(directory).map_err(OpenError::io("create", directory))?;
         }
         folder.take_lock()?;
         // Again, now that nobody else can change it.
@@ -91,16 +90,4 @@ impl Folder {
     fn store_mode(&self) -> PathBuf {
         self.root.join("store-mode")
     }
-}
-
-/// Creates a directory and those above it, each durable in its parent.
-pub(crate) fn create_durably(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
-    if directory.as_os_str().is_empty() || disk.exists(directory) {
-        return Ok(());
-    }
-    // Without a parent it is "/", and a disk without that has gone.
-    let parent = directory.parent().ok_or(io::ErrorKind::NotFound)?;
-    create_durably(disk, parent)?;
-    disk.create_dir_all(directory)?;
-    disk.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
 }

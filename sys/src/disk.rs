@@ -52,6 +52,18 @@ pub trait Disk: Send + Sync + 'static {
     fn exists(&self, path: &Path) -> bool;
     fn space(&self, path: &Path) -> io::Result<Space>;
 
+    /// Creates a directory and those above it, each durable in its parent.
+    fn create_dir_durably(&self, path: &Path) -> io::Result<()> {
+        if path.as_os_str().is_empty() || self.exists(path) {
+            return Ok(());
+        }
+        // Without a parent it is "/", and a disk without that has gone.
+        let parent = path.parent().ok_or(io::ErrorKind::NotFound)?;
+        self.create_dir_durably(parent)?;
+        self.create_dir_all(path)?;
+        self.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+    }
+
     /// Whole file as bytes.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let file = self.open(path, Open::Read)?;

@@ -98,6 +98,11 @@ impl RealFile {
     fn named<T>(&self, what: &str, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|error| at(&self.path, what, error))
     }
+
+    /// tmpfs gives up when a signal is pending, SIGSTOP and SIGCONT among them; asking again goes on.
+    fn fallocate(&self, flags: FallocateFlags, position: u64, length: u64) -> rustix::io::Result<()> {
+        rustix::io::retry_on_intr(|| rustix::fs::fallocate(&self.file, flags, position, length))
+    }
 }
 
 impl DiskFile for RealFile {
@@ -114,16 +119,19 @@ impl DiskFile for RealFile {
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
-        let result = rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, length);
-        self.named("fallocate", result.map_err(io::Error::from))
+        match self.fallocate(FallocateFlags::empty(), 0, length) {
+            // Without reserved blocks a write may fail later for lack of space; it is an error there like any other.
+            Err(rustix::io::Errno::OPNOTSUPP) if self.len()? < length => self.set_len(length),
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            other => self.named("fallocate", other.map_err(io::Error::from)),
+        }
     }
 
     fn zero(&self, position: u64, length: u64) -> io::Result<()> {
         if length == 0 {
             return Ok(());
         }
-        let result = rustix::fs::fallocate(&self.file, FallocateFlags::ZERO_RANGE, position, length);
-        match result {
+        match self.fallocate(FallocateFlags::ZERO_RANGE, position, length) {
             Err(rustix::io::Errno::OPNOTSUPP) => {
                 // File systems without zero ranges (tmpfs, some network ones) get the zeros written.
                 let zeros = vec![0; 1 << 20];
@@ -147,10 +155,14 @@ impl DiskFile for RealFile {
         self.named("stat", self.file.metadata().map(|metadata| metadata.len()))
     }
 
+    /// Two locks: flock keeps away other handles, those of this process too, and the record lock is the one that
+    /// Java's `FileChannel.tryLock` takes. A record lock ends when the process closes *any* handle of the file.
     fn try_lock(&self) -> io::Result<bool> {
-        match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        let locked = rustix::fs::flock(&self.file, exclusive);
+        match locked.and_then(|()| rustix::fs::fcntl_lock(&self.file, exclusive)) {
             Ok(()) => Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::ACCESS) => Ok(false),
             Err(error) => self.named("lock", Err(error.into())),
         }
     }

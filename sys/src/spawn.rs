@@ -1,6 +1,8 @@
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::process::abort;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -33,7 +35,22 @@ pub trait Spawn: Send + Sync + 'static {
     fn blocking(&self, name: &'static str, job: Box<dyn FnOnce() + Send>);
 }
 
-/// Threads for workers, tokio for the rest.
+fn run(worker: &mut dyn Worker) {
+    let waker = Waker::from(Arc::new(ThreadWaker(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match worker.poll_ready(&mut context) {
+            Poll::Ready(true) => worker.work(),
+            Poll::Ready(false) => return,
+            Poll::Pending => match worker.wake_within() {
+                Some(time) => thread::park_timeout(time),
+                None => thread::park(),
+            },
+        }
+    }
+}
+
+/// Threads for workers, tokio for the rest. A worker that panics ends the process.
 pub struct RealSpawn;
 
 struct ThreadWaker(Thread);
@@ -47,17 +64,10 @@ impl Wake for ThreadWaker {
 impl Spawn for RealSpawn {
     fn worker(&self, name: &str, mut worker: Box<dyn Worker>) -> io::Result<()> {
         thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let waker = Waker::from(Arc::new(ThreadWaker(thread::current())));
-            let mut context = Context::from_waker(&waker);
-            loop {
-                match worker.poll_ready(&mut context) {
-                    Poll::Ready(true) => worker.work(),
-                    Poll::Ready(false) => return,
-                    Poll::Pending => match worker.wake_within() {
-                        Some(time) => thread::park_timeout(time),
-                        None => thread::park(),
-                    },
-                }
+            // Its panic is a bug that leaves what it shares in an unknown state, and others would wait for it for ever.
+            if catch_unwind(AssertUnwindSafe(|| run(&mut *worker))).is_err() {
+                eprintln!("worker {} panicked, the process ends", thread::current().name().unwrap_or_default());
+                abort();
             }
         })?;
         Ok(())
@@ -70,5 +80,41 @@ impl Spawn for RealSpawn {
     #[expect(clippy::disallowed_methods, reason = "this is the seam")]
     fn blocking(&self, _name: &'static str, job: Box<dyn FnOnce() + Send>) {
         tokio::task::spawn_blocking(job);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    struct Panics;
+
+    impl Worker for Panics {
+        fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<bool> {
+            Poll::Ready(true)
+        }
+
+        fn work(&mut self) {
+            panic!("on purpose");
+        }
+    }
+
+    const IN_CHILD: &str = "RAFTMQ_TEST_PANICKING_WORKER";
+
+    /// Runs itself again in a process of its own, which must not live on.
+    #[test]
+    fn a_worker_that_panics_ends_the_process() {
+        if std::env::var_os(IN_CHILD).is_some() {
+            RealSpawn.worker("broken", Box::new(Panics)).unwrap();
+            thread::park_timeout(Duration::from_secs(30));
+            return;
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "spawn::tests::a_worker_that_panics_ends_the_process", "--nocapture"]);
+        let output = child.env(IN_CHILD, "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains("worker broken panicked"), "{}: {text}", output.status);
     }
 }

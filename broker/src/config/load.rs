@@ -25,8 +25,8 @@ pub fn load(file: &str, content: &[u8]) -> Result<Loaded<BrokerConfig>, ConfigEr
     Ok(loaded)
 }
 
-/// Reads and checks the file of one member. `namesrv_addr` is the command line's and counts where the file says
-/// nothing. An error is text for the operator, a line per mistake; warnings are logged.
+/// Reads and checks the file of one member. `namesrv_addr` is the command line's and wins, as RocketMQ's
+/// `BrokerStartup` lets it. An error is text for the operator, a line per mistake; warnings are logged.
 pub fn load_file(path: &Path, namesrv_addr: Option<&str>) -> Result<BrokerConfig, String> {
     let content = RealDisk::new().read(path).map_err(|error| error.to_string())?;
     let file = path.display().to_string();
@@ -34,7 +34,7 @@ pub fn load_file(path: &Path, namesrv_addr: Option<&str>) -> Result<BrokerConfig
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    if let (Some(addresses), false) = (namesrv_addr, loaded.is_given("namesrvAddr")) {
+    if let Some(addresses) = namesrv_addr {
         loaded.config.namesrv_addr = addresses.to_owned();
     }
     loaded.config.validate().map_err(|error| format!("{file}: {error}"))?;
@@ -61,6 +61,15 @@ mod tests {
         assert_eq!(flush(""), FlushDiskType::AsyncFlush);
         assert_eq!(flush("enableDLegerCommitLog=true"), FlushDiskType::SyncFlush);
         assert_eq!(flush("flushDiskType=ASYNC_FLUSH\nenableDLedgerCommitLog=true"), FlushDiskType::AsyncFlush);
+    }
+
+    #[test]
+    fn name_servers_of_the_command_line_win() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.conf");
+        RealDisk::new().replace(&path, b"namesrvAddr=a:9876\n").unwrap();
+        assert_eq!(load_file(&path, None).unwrap().namesrv_addr, "a:9876");
+        assert_eq!(load_file(&path, Some("b:9876")).unwrap().namesrv_addr, "b:9876");
     }
 
     #[test]

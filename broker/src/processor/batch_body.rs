@@ -7,11 +7,17 @@ use raftmq_model::{properties, sys_flag};
 use raftmq_remoting::response_code;
 use raftmq_store::EncodedMessages;
 
+/// What the records of a batch may have beyond `maxMessageSize`; the store allows the same.
+const EXTRA_BYTES: usize = 64 << 10;
+
 /// Why a batch is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BatchError {
     #[error("the batch body of {size_bytes} bytes exceeds maxMessageSize {limit_bytes}")]
     TooLarge { size_bytes: usize, limit_bytes: usize },
+    /// Each message gets the batch's own properties, so a small body can become a large record.
+    #[error("the messages of the batch with their properties exceed {limit_bytes} bytes (maxMessageSize + 64 KiB)")]
+    EncodedTooLarge { limit_bytes: usize },
     #[error("the batch body is empty")]
     Empty,
     #[error("the batch body breaks off at byte {at}: {what}")]
@@ -50,6 +56,7 @@ pub(super) fn encode(
     if delayed || batch.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
         return Err(BatchError::Unbatchable);
     }
+    let limit_bytes = max_message_bytes + EXTRA_BYTES;
     encoded.bytes.reserve(body.len() + body.len() / 2);
     let mut at = 0;
     let mut text = Vec::new();
@@ -67,6 +74,9 @@ pub(super) fn encode(
         properties::push(&mut text, properties::CLUSTER, cluster);
         let message = Message { flag: inner.flag, body: inner.body, properties: &text, ..*batch };
         message_codec::encode(&message, max_message_bytes, &mut encoded.bytes)?;
+        if encoded.bytes.len() > limit_bytes {
+            return Err(BatchError::EncodedTooLarge { limit_bytes });
+        }
         encoded.count += 1;
         at += inner.size;
     }
@@ -158,6 +168,16 @@ mod tests {
         assert_eq!(first.properties, b"UNIQ_KEY\x01A\x02K\x01v\x02CLUSTER\x01c");
         let second = message_codec::decode(&encoded.bytes[size..]).unwrap();
         assert_eq!(properties::get_str(second.properties, "UNIQ_KEY"), Some("B"));
+    }
+
+    #[test]
+    fn properties_do_not_multiply_without_bound() {
+        let body: Vec<u8> = (0..1000).flat_map(|_| inner(b"", b"")).collect();
+        let properties = format!("K\u{1}{}", "v".repeat(30_000));
+        let mut encoded = empty();
+        let refused = encode(&batch(&body), properties.as_bytes(), "c", 100_000, &mut encoded);
+        assert_eq!(refused, Err(BatchError::EncodedTooLarge { limit_bytes: 165_536 }));
+        assert!(encoded.bytes.len() < 200_000, "{}", encoded.bytes.len());
     }
 
     #[test]

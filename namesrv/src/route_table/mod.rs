@@ -56,8 +56,14 @@ impl RouteTable {
         let mut route = TopicRouteData::default();
         for (name, queue_data) in queues {
             let Some(group) = self.groups.get(name) else { continue };
+            let broker_data = group.broker_data(name);
+            if broker_data.broker_addrs.is_empty() {
+                // Its members live, but another address that is gone by now had taken their id: Java's client takes a
+                // random one of no addresses and fails. They get an id at their next registration.
+                continue;
+            }
             route.queue_datas.push(queue_data.clone());
-            route.broker_datas.push(group.broker_data(name));
+            route.broker_datas.push(broker_data);
             for (address, filter_servers) in group.filter_servers() {
                 route.filter_server_table.insert(address.to_owned(), filter_servers.to_vec());
             }

@@ -224,3 +224,16 @@ fn topics_are_listed_by_cluster_and_deleted() {
     script.table.delete_topic("U", None);
     assert_eq!(script.table.topics(), [""; 0]);
 }
+
+/// A classic broker has moved to another address under its name, and the new one has gone.
+#[test]
+fn a_group_without_an_address_to_show_is_in_no_route() {
+    let mut script = Script::default();
+    script.register("a:1", 0, 0, 1, &["T"]);
+    script.register("b:1", 0, 0, 1, &["T"]);
+    assert_eq!(script.shown("T"), "0=b:1");
+    script.table.handle_close(connection("b:1"));
+    assert_eq!(script.shown("T"), "-");
+    script.register("a:1", 0, 0, 1, &["T"]);
+    assert_eq!(script.shown("T"), "0=a:1");
+}

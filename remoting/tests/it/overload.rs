@@ -71,6 +71,43 @@ async fn reading_pauses_while_answers_wait_and_goes_on_after() {
     }
 }
 
+/// The start of a frame of 8 MiB.
+fn frame_start(bytes: usize) -> Vec<u8> {
+    let mut frame = vec![0; bytes];
+    frame[..8].copy_from_slice(&[0, 0x80, 0, 0, 0, 0, 0, 2]);
+    frame
+}
+
+#[tokio::test]
+async fn unfinished_frames_of_all_connections_are_bounded_and_the_largest_go() {
+    let (server, echo) = start(ServerConfig { max_inbound_bytes: 4 << 20, ..ServerConfig::default() }).await;
+    let mut small = TcpStream::connect(server.local_addr()).await.unwrap();
+    small.write_all(&frame_start(1 << 20)).await.unwrap();
+    let mut large = TcpStream::connect(server.local_addr()).await.unwrap();
+    large.write_all(&frame_start(2 << 20)).await.unwrap();
+    let mut last = TcpStream::connect(server.local_addr()).await.unwrap();
+    // May fail half way: it becomes the largest before it is whole.
+    let _ = last.write_all(&frame_start(5 << 20)).await;
+    eventually("one is closed", || echo.closed.load(Ordering::Relaxed) >= 1).await;
+    let sessions = echo.sessions.lock().unwrap().clone();
+    assert!(!sessions[0].is_closed(), "the smallest stays");
+}
+
+#[tokio::test]
+async fn a_frame_that_never_ends_is_given_up() {
+    let (server, echo) = start(ServerConfig { idle: Duration::from_millis(400), ..ServerConfig::default() }).await;
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    stream.write_all(&frame_start(16)).await.unwrap();
+    // Each byte is a sign of life, none of them the last.
+    let drip = async {
+        while stream.write_all(&[0]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, drip).await.unwrap();
+    eventually("closed hook", || echo.closed.load(Ordering::Relaxed) == 1).await;
+}
+
 #[tokio::test]
 async fn connections_over_the_limit_are_closed_at_once() {
     let (server, _) = start(ServerConfig { max_connections: 1, ..ServerConfig::default() }).await;
