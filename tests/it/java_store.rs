@@ -41,6 +41,19 @@ impl Travelling {
         if clean { broker.stop().expect("stops") } else { broker.kill() }
     }
 
+    /// While `owner`'s broker runs on the store, the other one must not open it.
+    fn refuse(&mut self, owner: &Maker, other: &Maker, reason: &str) {
+        let settings = Properties::default();
+        let store = self.directory.path().join("store");
+        let start = |maker: &Maker, name: &str| {
+            Broker::start(maker, &self.name_server.address(), &self.directory.path().join(name), &store, &settings)
+        };
+        let running = start(owner, "owner").expect("the owner starts");
+        let refused = start(other, "other").err().unwrap_or_else(|| panic!("{other:?} opened the store of {owner:?}"));
+        assert!(refused.to_string().contains(reason), "{refused}");
+        running.stop().expect("stops");
+    }
+
     fn check(&self, step: &str, here: &Path, maker: &Maker) {
         let line = java::program(CLIENT, "StoreCheck", &here.join("home")).expect("the Java programs build");
         let line = line.argument("--namesrv").argument(self.name_server.address()).argument("--manifest");
@@ -73,6 +86,14 @@ fn a_store_whose_broker_was_killed_is_read_continued_and_given_back() {
     store.visit(&ours(), &["read", "write"], false);
     store.visit(&Maker::Java(SERVER), &["read", "write"], false);
     store.visit(&ours(), &["read"], true);
+}
+
+#[test]
+#[ignore = "starts JVMs and needs Maven; .ci/run runs it"]
+fn a_store_has_one_broker_at_a_time_whoever_made_it() {
+    let java = Maker::Java(SERVER);
+    Travelling::new().refuse(&java, &ours(), "is in use by another process");
+    Travelling::new().refuse(&ours(), &java, "Lock failed,MQ already started");
 }
 
 #[test]
