@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -170,16 +170,15 @@ fn behind_the_hot_window_what_cannot_be_read_is_an_error() {
 #[test]
 fn a_full_disk_refuses_batches_and_the_store_goes_on_when_there_is_space() {
     let folder = tempfile::tempdir().unwrap();
-    let full = Arc::new(AtomicBool::new(false));
-    let is_full = Arc::clone(&full);
-    let hook = move |call: &super::hook_disk::Call<'_>| match is_full.load(Ordering::Acquire) {
-        true if call.kind == Kind::Allocate => Err(io::ErrorKind::StorageFull.into()),
+    let space = Arc::new(AtomicI64::new(2));
+    let left = Arc::clone(&space);
+    let hook = move |call: &super::hook_disk::Call<'_>| match call.kind {
+        Kind::Allocate if left.fetch_sub(1, Ordering::AcqRel) <= 0 => Err(io::ErrorKind::StorageFull.into()),
         _ => Ok(()),
     };
     let mut store = ClassicStore::open(config(folder.path()), seams(hook)).unwrap();
     append(&mut store, vec![batch("A", 0, &[&[1; 900]])]);
-    full.store(true, Ordering::Release);
-    // Over three segments, two of which do not exist.
+    // Over four segments. There is space for the second one, not for the third.
     let large = || vec![batch("A", 0, &[&[2; 900]]); 10];
     for _ in 0..3 {
         let end = store.writer.end();
@@ -189,8 +188,8 @@ fn a_full_disk_refuses_batches_and_the_store_goes_on_when_there_is_space() {
         assert!(appended.is_empty() && store.writer.end() == end && !store.log.is_poisoned());
         store.writer.flush().unwrap();
     }
-    assert_eq!(files(&folder.path().join("commitlog")).len(), 1, "nothing takes space that was not got");
-    full.store(false, Ordering::Release);
+    assert_eq!(files(&folder.path().join("commitlog")).len(), 2, "no name is left of what found no space");
+    space.store(100, Ordering::Release);
     let appended = append(&mut store, large());
     assert_eq!(appended[0].queue_offset, QueueOffset(1), "no number was lost");
     store.writer.close().unwrap();
