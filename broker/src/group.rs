@@ -61,7 +61,8 @@ impl Group {
     fn hold(self: &Arc<Self>, session: &Arc<Session>, requests: Vec<RemotingCommand>, bounced: bool) {
         match &self.leader_hold {
             Some(hold) => hold.submit(self, session, requests, bounced),
-            None => LeaderHold::refuse(session, &requests, "the store takes no writes"),
+            // RocketMQ's reasons, in its words.
+            None => LeaderHold::refuse(session, &requests, "the broker's disk is full, or it is being shut down"),
         }
     }
 

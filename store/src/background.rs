@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use raftmq_sys::{Clock, Seams, Worker};
+use raftmq_sys::{Clock, DiskFile, Seams, Worker};
 
 use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::commit_log::CommitLog;
 use crate::config::{FlushMode, StoreConfig};
 use crate::consume_queue::{ConsumeQueues, Fingerprint};
-use crate::error::{AppendError, FlushError, OpenError};
+use crate::error::{AppendError, FlushError, OpenError, is_full};
 use crate::folder::Folder;
 use crate::mark::{Mark, MarkFile};
 use crate::raft_log::{IndexFiles, RaftEntries};
+use crate::segments::Segment;
 use crate::signal::Signal;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -54,7 +55,16 @@ struct Shared {
     raft: Option<(Arc<RaftEntries>, IndexFiles)>,
     clock: Arc<dyn Clock>,
     wake: Arc<Signal>,
+    /// Held while segments are made and zeroed ahead of the tail; taken before `durable`.
+    ahead: Mutex<Option<Zeroing>>,
     durable: Mutex<Durable>,
+}
+
+/// The segment that is being zeroed, by a descriptor of its own: Linux tells each open file of a failed write-back
+/// once, so the zeros' fsync through the flusher's would take the error away from it.
+struct Zeroing {
+    segment: Arc<Segment>,
+    file: Arc<dyn DiskFile>,
 }
 
 /// The small files and what goes into them; one owner at a time.
@@ -93,6 +103,7 @@ impl Background {
             raft: setup.raft,
             clock: Arc::clone(&seams.clock),
             wake: setup.wake,
+            ahead: Mutex::default(),
             durable: Mutex::new(durable),
         });
         let worker = BackgroundWorker { last_tick: seams.clock.monotonic(), ticks: 0, shared: Arc::clone(&shared) };
@@ -113,9 +124,12 @@ impl Background {
     /// The mark is lowered first and durably: after a crash in between, what is missing must not look like damage.
     pub(crate) fn truncate(&self, end: u64, last_kept: Option<u64>, header_crc: u32) -> Result<(), AppendError> {
         let shared = &self.shared;
+        let mut ahead = shared.lock_ahead();
+        // The file may be removed, and another one made by the same name.
+        *ahead = None;
         let mut durable = shared.lock();
         let result = shared.truncate(&mut durable, end, last_kept, header_crc);
-        drop(durable);
+        drop((durable, ahead));
         shared.plan_wake();
         result.map_err(|source| {
             shared.log.poison(shared.folder.root(), &source);
@@ -139,6 +153,8 @@ impl Drop for Background {
         self.shared.wake.stop();
         self.shared.queues.stop();
         self.shared.lock().closed = true;
+        // What is being made ahead of the tail is in the folder too.
+        *self.shared.lock_ahead() = None;
         self.shared.folder.unlock();
     }
 }
@@ -148,28 +164,49 @@ impl Shared {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_ahead(&self) -> MutexGuard<'_, Option<Zeroing>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is needed ahead of the tail. Failures are left to the append, which meets them again.
     fn prepare(&self, restart_zeros: bool) {
+        let mut ahead = self.lock_ahead();
+        if self.wake.is_stopped() {
+            return;
+        }
         let segments = self.log.segments();
         let end = self.log.end().0;
         if segments.last().is_some_and(|last| end >= last.base + last.length / 2)
-            && let Err(error) = segments.prepare_spare()
+            && let Err(error) = segments.prepare(1)
         {
             tracing::warn!(%error, "cannot prepare the next segment of the commitlog");
         }
         if self.config.flush == FlushMode::Sync && self.config.zero_ahead_bytes > 0 {
-            self.zero_ahead(restart_zeros);
+            self.zero_ahead(&mut ahead, restart_zeros);
         }
     }
 
-    fn zero_ahead(&self, mut restart: bool) {
+    fn zero_ahead(&self, zeroing: &mut Option<Zeroing>, mut restart: bool) {
         let Some(segment) = self.log.segments().containing(self.log.end().0) else { return };
-        while !self.log.is_poisoned() {
+        let file = match zeroing.take().filter(|zeroing| Arc::ptr_eq(&zeroing.segment, &segment)) {
+            Some(zeroing) => Ok(zeroing.file),
+            None => self.log.segments().open_again(&segment),
+        };
+        let file = match file {
+            Ok(file) => file,
+            Err(error) => return tracing::warn!(%error, "cannot write zeros ahead of the commitlog"),
+        };
+        *zeroing = Some(Zeroing { segment: Arc::clone(&segment), file: Arc::clone(&file) });
+        while !self.log.is_poisoned() && !self.wake.is_stopped() {
             let tail = self.log.end().0.saturating_sub(segment.base);
             let window = self.config.zero_ahead_bytes;
             // Synced here, so that no append's fsync has to carry the zeros.
-            let step = segment.zero_ahead.extend(&*segment.file, segment.length, tail, window, restart);
-            let step = step.and_then(|bytes| if bytes > 0 { segment.file.sync_data().map(|()| bytes) } else { Ok(0) });
+            let step = segment.zero_ahead.extend(&*file, segment.length, tail, window, restart);
+            let step = match step {
+                // File systems that copy on write may have no space for them though the segment is allocated.
+                Err(error) if is_full(&error) => return,
+                step => step.and_then(|bytes| if bytes > 0 { file.sync_data().map(|()| bytes) } else { Ok(0) }),
+            };
             match step {
                 Ok(0) => return,
                 Ok(bytes) => self.log.metrics.zeroed_ahead_bytes.add(bytes),
@@ -294,6 +331,9 @@ impl Shared {
         entries.truncate(last_kept, header_crc);
         self.log.lower_end(end);
         segment.file.zero(end - segment.base, old_end.min(segment.end()) - end)?;
+        // Now, for nothing else may do it: a close finds everything below the flushed end durable, and says that
+        // nothing lies behind. Entries that came back after that would stay for ever behind those that follow.
+        segment.file.sync_data()?;
         segments.remove_from(segment.end())
     }
 
@@ -342,13 +382,18 @@ impl BackgroundWorker {
     fn tick(&mut self) -> io::Result<()> {
         let shared = &self.shared;
         self.ticks += 1;
-        shared.persist_queues(self.ticks.is_multiple_of(MANY_QUEUES_TICKS))?;
+        let persisted = shared.persist_queues(self.ticks.is_multiple_of(MANY_QUEUES_TICKS));
+        if persisted.as_ref().is_err_and(|error| !is_full(error)) {
+            return persisted;
+        }
         let mut durable = shared.lock();
         if durable.closed {
             return Ok(());
         }
+        // The mark needs no space, and what is flushed is flushed.
         shared.write_mark(&mut durable)?;
-        shared.write_index_files(&mut durable)
+        shared.write_index_files(&mut durable)?;
+        persisted
     }
 
     /// Between ticks: a new segment has begun, or many units wait in memory.
@@ -387,10 +432,15 @@ impl Worker for BackgroundWorker {
         if is_tick {
             self.last_tick = self.shared.clock.monotonic();
         }
-        if let Err(error) = result
-            && !self.shared.wake.is_stopped()
-        {
-            self.shared.log.poison(self.shared.folder.root(), &error);
+        match result {
+            // It is tried again with the next tick; the append refuses what it has no place for.
+            Err(error) if is_full(&error) => {
+                tracing::warn!(%error, path = %self.shared.folder.root().display(), "the disk is full");
+            }
+            Err(error) if !self.shared.wake.is_stopped() => {
+                self.shared.log.poison(self.shared.folder.root(), &error);
+            }
+            _ => {}
         }
     }
 

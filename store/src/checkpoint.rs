@@ -90,6 +90,13 @@ impl CheckpointFile {
         Ok(found)
     }
 
+    /// Writes what was read again: it may have been in the page cache alone.
+    pub(crate) fn rewrite(&self) -> std::io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        file.write_at(&self.current.encode(), 0)?;
+        file.sync_data()
+    }
+
     /// Makes `checkpoint` durable. The head lies in one sector, so it is old or new after a crash.
     pub(crate) fn write(&mut self, disk: &dyn Disk, checkpoint: Checkpoint) -> std::io::Result<()> {
         let head = checkpoint.encode();

@@ -74,19 +74,21 @@ impl ClassicWriter {
     /// [`Appended`] for each element. Readers see all of it when this returns; it is durable after the next
     /// [`flush`](ClassicWriter::flush).
     ///
-    /// Sizes are checked before anything is written.
+    /// Sizes and space are looked at before anything is written: after [`AppendError::MessageTooLarge`] and
+    /// [`AppendError::NoSpace`] the next append may succeed.
     pub fn append(&mut self, batch: &mut [EncodedMessages], appended: &mut Vec<Appended>) -> Result<(), AppendError> {
         self.log.check_poison()?;
-        let mut total = 0;
         for messages in batch.iter() {
             let size_bytes = messages.bytes.len();
             if size_bytes > self.limit_bytes {
                 return Err(AppendError::MessageTooLarge { size_bytes, limit_bytes: self.limit_bytes });
             }
             check_messages(messages)?;
-            total += size_bytes;
         }
-        self.make_room(total)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.make_room(batch)?;
         self.store_timestamp = self.store_timestamp.max(self.clock.unix_ms());
         for messages in batch {
             let position =
@@ -99,21 +101,19 @@ impl ClassicWriter {
         Ok(())
     }
 
-    /// Makes the next segment before anything of a batch has changed, so that a full disk refuses the batch and
-    /// leaves the store usable.
-    fn make_room(&self, total: usize) -> Result<(), AppendError> {
+    /// Makes every segment that a batch takes before anything of it has changed, so that a full disk refuses the
+    /// batch and leaves the store usable. Consume queues that cannot be written count too: what is appended has to be
+    /// held in memory until they can.
+    fn make_room(&self, batch: &[EncodedMessages]) -> Result<(), AppendError> {
+        self.queues.check_space()?;
         let segments = self.log.segments();
-        let io = |source| AppendError::Io { path: segments.directory().to_owned(), source: Arc::new(source) };
-        match segments.last() {
-            Some(last) if self.placement.place_of(total) == last.end() && !segments.has_spare() => {
-                segments.prepare_spare().map_err(io)
-            }
-            _ => Ok(()),
+        match self.placement.rolls(&self.log, batch.iter().map(|messages| messages.bytes.len())) {
+            0 => Ok(()),
+            rolls => segments.prepare(rolls).map_err(|source| AppendError::making(segments.directory(), source)),
         }
     }
 
-    /// A batch over more than two segments failed in the middle: numbers were given to messages that are not
-    /// written.
+    /// A batch failed in the middle: numbers were given to messages that are not written.
     fn give_up(&self, error: &AppendError) {
         self.log.poison(self.log.segments().directory(), &std::io::Error::other(error.to_string()));
     }

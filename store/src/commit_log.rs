@@ -32,6 +32,8 @@ pub struct CommitLog {
     wake: Arc<Signal>,
     /// Held during an fsync and a truncation: one at a time, and never both.
     flush_lock: Mutex<()>,
+    /// So much before `end` is read through maps.
+    hot_window_bytes: u64,
     clock: Arc<dyn Clock>,
     pub(crate) metrics: StoreMetrics,
 }
@@ -42,6 +44,7 @@ impl CommitLog {
         segments: Segments,
         end: u64,
         store_timestamp: i64,
+        hot_window_bytes: u64,
         wake: Arc<Signal>,
         clock: Arc<dyn Clock>,
         metrics: StoreMetrics,
@@ -58,6 +61,7 @@ impl CommitLog {
             wake_at: AtomicU64::new(u64::MAX),
             wake,
             flush_lock: Mutex::new(()),
+            hot_window_bytes,
             clock,
             metrics,
         }
@@ -84,7 +88,9 @@ impl CommitLog {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// Bytes of the log without a copy; they must lie in one segment and below [`end`](CommitLog::end).
+    /// Bytes of the log; they must lie in one segment and below [`end`](CommitLog::end). Without a copy in the hot
+    /// window (`StoreConfig::hot_window_bytes`); older ones are read, which may wait for the disk, but where a map
+    /// would end the process at an unreadable sector, it is an error.
     pub fn slice(&self, at: PhysicalOffset, length: u32) -> Result<Bytes, ReadError> {
         let out_of_range =
             || ReadError::OutOfRange { at, length: u64::from(length), min: self.min_offset(), end: self.end() };
@@ -93,8 +99,15 @@ impl CommitLog {
         if at.0 - segment.base + u64::from(length) > segment.length {
             return Err(out_of_range());
         }
-        let slice = segment.file.slice(at.0 - segment.base, length as usize);
-        slice.map_err(|source| ReadError::Io { path: segment.path.clone(), source })
+        let within = at.0 - segment.base;
+        let bytes = match self.end().0.saturating_sub(at.0) <= self.hot_window_bytes {
+            true => segment.file.slice(within, length as usize),
+            false => {
+                let mut bytes = vec![0; length as usize];
+                segment.file.read_at(&mut bytes, within).map(|()| Bytes::from(bytes))
+            }
+        };
+        bytes.map_err(|source| ReadError::Io { path: segment.path.clone(), source })
     }
 
     pub(crate) fn segments(&self) -> &Segments {
@@ -167,6 +180,10 @@ impl CommitLog {
             let Some(segment) = self.segments.containing(position) else { break };
             self.sync(&segment)?;
             position = segment.end();
+        }
+        // Somebody else may have met the failed write-back of these very bytes meanwhile.
+        if self.is_poisoned() {
+            return Err(FlushError::Poisoned);
         }
         self.flushed_timestamp.fetch_max(timestamp, Ordering::AcqRel);
         self.flushed.store(to, Ordering::Release);

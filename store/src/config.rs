@@ -26,6 +26,10 @@ pub struct StoreConfig {
     /// How far ahead of the tail zeros are written in the background (SYNC only): an fsync into blocks that were
     /// written before is 35 to 50 % cheaper. 0 turns it off; at most 64 MiB.
     pub zero_ahead_bytes: u64,
+    /// The newest bytes of the log, which are read through maps: without a copy, but a page that is not in memory
+    /// stalls the reader, and one that cannot be read kills the process. Older ones are copied by `pread`. To be
+    /// chosen so that the page cache holds it.
+    pub hot_window_bytes: u64,
     /// How much of the log behind the flushed mark is verified again at a normal start. Older bytes are verified
     /// when they are read (Raft) or by the consumer queue's checks.
     pub verify_at_open_bytes: u64,
@@ -68,6 +72,7 @@ impl StoreConfig {
             flush: FlushMode::ASYNC_DEFAULT,
             check_crc_on_recover: true,
             zero_ahead_bytes: 4 << 20,
+            hot_window_bytes: 1 << 30,
             verify_at_open_bytes: 64 << 20,
         }
     }

@@ -36,7 +36,7 @@ impl OpenError {
 /// Why an append did not happen.
 ///
 /// After `Poisoned` and `Io` the outcome is unknown and nothing may be acknowledged; the other errors come before
-/// anything was written.
+/// anything was written, and the writer can be used again.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
     #[error("message of {size_bytes} bytes exceeds the limit of {limit_bytes}")]
@@ -49,11 +49,27 @@ pub enum AppendError {
     /// A frame from the leader does not fit behind our log: the replicas differ.
     #[error("frame {index} from the leader diverges: {what} is {found}, expected {expected}")]
     Diverged { index: u64, what: &'static str, expected: u64, found: u64 },
+    /// The disk is full. Nothing was written; it may be tried again when there is space.
+    #[error("no space for {path}")]
+    NoSpace { path: PathBuf, source: Arc<io::Error> },
     /// An earlier write or fsync failed: what is on disk is unknown until the process restarts.
     #[error("commit log is poisoned by an earlier I/O failure")]
     Poisoned,
     #[error("write {path}")]
     Io { path: PathBuf, source: Arc<io::Error> },
+}
+
+impl AppendError {
+    /// A file that is needed ahead of an append could not be made.
+    pub(crate) fn making(path: &Path, source: io::Error) -> AppendError {
+        let (path, is_full, source) = (path.to_owned(), is_full(&source), Arc::new(source));
+        if is_full { AppendError::NoSpace { path, source } } else { AppendError::Io { path, source } }
+    }
+}
+
+/// Whether the disk, or the quota on it, is full: space may come back, unlike after other errors.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Why bytes are not durable. The log is poisoned from then on; a failed fsync is never retried.

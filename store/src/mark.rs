@@ -97,6 +97,10 @@ impl Mark {
     }
 }
 
+fn slot_of(sequence: u64) -> u64 {
+    sequence % 2 * SLOT_BYTES
+}
+
 /// The file `<root>/mark`.
 pub(crate) struct MarkFile {
     path: PathBuf,
@@ -131,11 +135,19 @@ impl MarkFile {
         self.newest
     }
 
+    /// Writes the newest mark again where it lies: it may have been read from a page cache that a failed fsync left
+    /// clean. The next one goes to the other slot and must not be alone when it is torn.
+    pub(crate) fn rewrite(&self) -> std::io::Result<()> {
+        let Some((file, mark)) = self.file.as_ref().zip(self.newest) else { return Ok(()) };
+        file.write_at(&mark.encode(), slot_of(mark.sequence))?;
+        file.sync_data()
+    }
+
     /// Makes `mark` durable with the next sequence number.
     pub(crate) fn write(&mut self, disk: &dyn Disk, mut mark: Mark) -> std::io::Result<()> {
         mark.sequence = self.newest.map_or(1, |newest| newest.sequence + 1);
         let bytes = mark.encode();
-        let slot = mark.sequence % 2 * SLOT_BYTES;
+        let slot = slot_of(mark.sequence);
         match &self.file {
             Some(file) => {
                 file.write_at(&bytes, slot)?;

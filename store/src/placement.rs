@@ -56,15 +56,26 @@ impl Placement {
         }
     }
 
+    /// How many more segments it takes to place records of these lengths, one after the other.
+    pub(crate) fn rolls(&self, log: &CommitLog, lengths: impl Iterator<Item = usize>) -> usize {
+        let mut left = self.segment.as_ref().map_or(0, |segment| segment.end() - self.position);
+        let mut rolls = 0;
+        for length in lengths {
+            if left < needed(length) {
+                (left, rolls) = (log.segments().segment_bytes(), rolls + 1);
+            }
+            left -= length as u64;
+        }
+        rolls
+    }
+
     /// Makes room for `length` bytes in one segment, closing the current one with a blank if they do not fit, and
     /// returns their position. If no new segment can be made, nothing has changed.
     pub(crate) fn place(&mut self, log: &CommitLog, length: usize) -> Result<u64, AppendError> {
         let fits = self.segment.as_ref().is_some_and(|segment| segment.end() - self.position >= needed(length));
         if !fits {
-            let next = log.segments().roll(self.position).map_err(|source| AppendError::Io {
-                path: log.segments().directory().to_owned(),
-                source: Arc::new(source),
-            })?;
+            let next = log.segments().roll(self.position);
+            let next = next.map_err(|source| AppendError::making(log.segments().directory(), source))?;
             if let Some(full) = self.segment.take() {
                 let left = full.end() - self.position;
                 self.begin_run(&full);

@@ -29,13 +29,13 @@ impl Segment {
     }
 }
 
-/// All segments of one log, oldest first and without gaps, and the one that is prepared to be the next.
+/// All segments of one log, oldest first and without gaps, and those that are prepared to be the next.
 pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     segment_bytes: u64,
     list: RwLock<VecDeque<Arc<Segment>>>,
-    spare: Mutex<Option<Arc<Segment>>>,
+    spares: Mutex<VecDeque<Arc<Segment>>>,
 }
 
 /// RocketMQ's name of a file that begins at `base`.
@@ -76,7 +76,7 @@ impl Segments {
                 zero_ahead: ZeroAhead::default(),
             }));
         }
-        Ok(Segments { disk, directory, segment_bytes, list: RwLock::new(list), spare: Mutex::new(None) })
+        Ok(Segments { disk, directory, segment_bytes, list: RwLock::new(list), spares: Mutex::default() })
     }
 
     pub(crate) fn segment_bytes(&self) -> u64 {
@@ -91,8 +91,8 @@ impl Segments {
         self.list.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spare(&self) -> std::sync::MutexGuard<'_, Option<Arc<Segment>>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    fn spares(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Segment>>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
@@ -113,9 +113,9 @@ impl Segments {
 
     /// Adds the next segment: the prepared one, or a new one. `base` counts only for an empty log.
     pub(crate) fn roll(&self, base: u64) -> io::Result<Arc<Segment>> {
-        let mut spare = self.spare();
+        let mut spares = self.spares();
         let base = self.last().map_or(base, |last| last.end());
-        let segment = match spare.take().filter(|spare| spare.base == base) {
+        let segment = match spares.pop_front().filter(|spare| spare.base == base) {
             Some(segment) => segment,
             None => self.create(base)?,
         };
@@ -123,27 +123,34 @@ impl Segments {
         Ok(segment)
     }
 
-    /// Creates the file of the next segment ahead of its need.
-    pub(crate) fn prepare_spare(&self) -> io::Result<()> {
-        let mut spare = self.spare();
-        let Some(base) = self.last().map(|last| last.end()) else { return Ok(()) };
-        if spare.as_ref().is_none_or(|spare| spare.base != base) {
-            *spare = Some(self.create(base)?);
+    /// Creates the files of the next `count` segments ahead of their need, as far as they do not exist.
+    pub(crate) fn prepare(&self, count: usize) -> io::Result<()> {
+        let mut spares = self.spares();
+        let Some(last) = self.last() else { return Ok(()) };
+        while spares.len() < count {
+            let base = spares.back().map_or(last.end(), |spare| spare.end());
+            spares.push_back(self.create(base)?);
         }
         Ok(())
     }
 
-    /// Whether the next segment exists already.
-    pub(crate) fn has_spare(&self) -> bool {
-        self.spare().is_some()
+    /// The same file by a descriptor of its own, for whoever must not take a write-back error away from the one who
+    /// flushes. The segment must not be removed meanwhile.
+    pub(crate) fn open_again(&self, segment: &Segment) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(&segment.path, Open::Write)
     }
 
     /// A segment counts only once its blocks, its length and its name are durable: so a file that is short is one
-    /// that nothing was written to.
+    /// that nothing was written to. One that cannot be made leaves nothing behind: on a full disk its blocks are
+    /// wanted elsewhere.
     fn create(&self, base: u64) -> io::Result<Arc<Segment>> {
         let path = self.directory.join(file_name(base));
         let file = self.disk.open(&path, Open::Truncate)?;
-        file.allocate(self.segment_bytes)?;
+        if let Err(error) = file.allocate(self.segment_bytes) {
+            // If it cannot be removed either, it is found short at the next start and completed or removed then.
+            let _ = self.disk.remove_file(&path);
+            return Err(error);
+        }
         file.sync_data()?;
         self.disk.sync_dir(&self.directory)?;
         Ok(Arc::new(Segment {
@@ -163,10 +170,11 @@ impl Segments {
 
     /// Removes every segment that begins at or behind `position`, newest first, so that a crash leaves no gap.
     pub(crate) fn remove_from(&self, position: u64) -> io::Result<()> {
-        let mut spare = self.spare();
+        let mut spares = self.spares();
         let mut removed = false;
-        if let Some(segment) = spare.take() {
+        while let Some(segment) = spares.back() {
             self.disk.remove_file(&segment.path)?;
+            spares.pop_back();
             removed = true;
         }
         while let Some(segment) = self.last().filter(|last| last.base >= position) {
@@ -192,11 +200,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let segments = load(folder.path()).unwrap();
         assert_eq!(segments.roll(0).unwrap().base, 0);
-        segments.prepare_spare().unwrap();
-        assert!(segments.has_spare());
+        segments.prepare(2).unwrap();
+        assert_eq!(load(folder.path()).unwrap().all().len(), 3, "two are ahead");
         assert_eq!(segments.roll(0).unwrap().base, 4096);
-        assert!(!segments.has_spare());
-        segments.roll(0).unwrap();
+        assert_eq!(segments.roll(0).unwrap().base, 8192);
+        assert_eq!(load(folder.path()).unwrap().all().len(), 3, "and were taken");
         assert_eq!(segments.containing(8191).unwrap().base, 4096);
         assert!(segments.containing(12288).is_none());
         let again = load(folder.path()).unwrap();

@@ -45,6 +45,12 @@ impl ClassicLocalStore {
                     results.push(Err(ReplicateError::Illegal(error.to_string())));
                     messages.clear();
                 }
+                // The store goes on when there is space again.
+                Err(error @ AppendError::NoSpace { .. }) => {
+                    tracing::warn!(error = with_causes(&error), "the disk is full, messages are refused");
+                    results.push(Err(ReplicateError::NotAppended(with_causes(&error))));
+                    messages.clear();
+                }
                 Err(error) => return Err(with_causes(&error)),
             }
             any |= !messages.is_empty();
@@ -95,6 +101,10 @@ impl LocalStore for ClassicLocalStore {
             return self.stop(why, count);
         }
         for ((commands, messages), appended) in commands.into_iter().zip(&messages).zip(&appended) {
+            // What may be proposed again must not have been applied in part.
+            if matches!(appended, Err(ReplicateError::NotAppended(_))) {
+                continue;
+            }
             for command in commands {
                 if let Err(error) = self.machine.apply_command_record(&command) {
                     return self.stop(with_causes(&error), count);
@@ -127,4 +137,97 @@ impl LocalStore for ClassicLocalStore {
 fn apply_messages(machine: &mut Machine, place: &Appended, encoded: &EncodedMessages) -> Result<(), String> {
     let at: PhysicalOffset = place.first;
     machine.apply(None, at, &encoded.bytes).map_err(|error| with_causes(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use raftmq_model::topic::TopicConfig;
+    use raftmq_sim::SimMachine;
+    use raftmq_sim::disk::Faults;
+    use raftmq_store::{ClassicStore, FlushMode, StoreConfig};
+
+    use super::*;
+    use crate::pull_hold::Arrival;
+    use crate::state_machine::{ApplySink, Command, Tables};
+
+    struct Nobody;
+
+    impl ApplySink for Nobody {
+        fn has_waiters(&self) -> bool {
+            false
+        }
+
+        fn arrived(&mut self, _: &[Arrival]) {}
+
+        fn topics_changed(&mut self, _: &[Arc<str>]) {}
+    }
+
+    impl TableSaver for Nobody {
+        fn changed(&mut self, _: &mut Machine) {}
+
+        fn close(&mut self, _: &mut Machine) {}
+    }
+
+    fn put_topic(name: &str) -> ProposalRecord {
+        let config = TopicConfig::new(name, 4, 6);
+        ProposalRecord::Command(Command::PutTopic { config, from_auto_create: false, at_unix_ms: 1 }.to_record())
+    }
+
+    fn message(body: &[u8]) -> ProposalRecord {
+        let mut bytes = Vec::new();
+        let message = raftmq_model::message::Message {
+            topic: "T",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: ([10, 0, 0, 9], 5000).into(),
+            store_host: ([127, 0, 0, 1], 10911).into(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body,
+            properties: b"",
+        };
+        raftmq_model::message_codec::encode(&message, usize::MAX, &mut bytes).unwrap();
+        ProposalRecord::Messages(EncodedMessages { topic: "T".into(), queue_id: 0, count: 1, bytes })
+    }
+
+    fn batch(records: Vec<ProposalRecord>) -> Batch {
+        Batch { bytes: 0, records }
+    }
+
+    #[test]
+    fn a_full_disk_refuses_messages_until_there_is_space() {
+        let machine = SimMachine::new(1);
+        machine.make_directory(Path::new("/store")).unwrap();
+        let config = StoreConfig {
+            segment_bytes: 72 << 10,
+            max_message_bytes: 4 << 10,
+            flush: FlushMode::Sync,
+            ..StoreConfig::new("/store")
+        };
+        let store = ClassicStore::open(config, machine.seams()).unwrap();
+        let tables = Tables::default();
+        let applied = Machine::without_store(tables.clone(), store.queues.clone(), Box::new(Nobody));
+        let mut local = ClassicLocalStore::new(store.writer, applied, Box::new(Nobody), true);
+        let used = machine.disk.files().values().map(|bytes| bytes.len() as u64).sum::<u64>();
+        machine.disk.set_faults(Faults { capacity_bytes: Some(used + (16 << 10)), ..Faults::default() });
+        let body = vec![7; 4 << 10];
+        let stored = (0..).take_while(|_| local.commit(vec![batch(vec![message(&body)])])[0].is_ok()).count();
+        assert!((10..30).contains(&stored), "{stored} found a place");
+        for _ in 0..2 {
+            let batches = vec![batch(vec![put_topic("New"), message(&body)]), batch(vec![put_topic("Other")])];
+            let results = local.commit(batches);
+            assert!(matches!(results[0], Err(ReplicateError::NotAppended(_))));
+            assert!(!tables.topics.contains("New"), "a refused batch is applied in no part");
+            assert!(results[1].is_ok() && tables.topics.contains("Other"), "commands need no place in the log");
+        }
+        machine.disk.set_faults(Faults::default());
+        let result = local.commit(vec![batch(vec![put_topic("New"), message(&body)])]).remove(0);
+        assert_eq!(result.unwrap().appended[0].queue_offset.0, stored as u64);
+        assert!(tables.topics.contains("New"));
+        local.close();
+    }
 }

@@ -75,7 +75,8 @@ pub struct Faults {
     /// This `write_at` fails with EIO; nothing is written.
     pub failing_write: Option<u64>,
     /// This `sync_data` fails with EIO: part of the dirty sectors is written, the rest is never written, and the
-    /// next sync says Ok, as on Linux.
+    /// next sync says Ok, as on Linux. The cache outlives the process: a restarted one reads what it will never be
+    /// told is not on the platter. Each other handle that was open then is told once, at its own next sync.
     pub failing_sync: Option<u64>,
     /// After the failing sync the cache drops the pages, so that reads see the old content at once.
     pub evict_after_failed_sync: bool,

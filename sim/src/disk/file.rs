@@ -1,5 +1,6 @@
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use raftmq_sys::disk::DiskFile;
@@ -17,11 +18,20 @@ pub(super) struct SimFile {
     handle: u64,
     path: PathBuf,
     writable: bool,
+    /// Failed syncs of the file that this handle has been told of, or that came before it.
+    failures_told: AtomicU64,
 }
 
 impl SimFile {
     pub(super) fn new(disk: SimDisk, node: NodeId, handle: u64, path: PathBuf, writable: bool) -> SimFile {
-        SimFile { disk, node, handle, path, writable }
+        let failures = disk.lock().image(node).map_or(0, |image| image.failures());
+        SimFile { disk, node, handle, path, writable, failures_told: AtomicU64::new(failures) }
+    }
+
+    /// Whether a sync through another handle has failed since this one was told last; it is told once.
+    fn is_told_of_a_failure(&self, state: &mut State) -> io::Result<bool> {
+        let failures = state.image(self.node)?.failures();
+        Ok(self.failures_told.swap(failures, Ordering::Relaxed) < failures)
     }
 
     fn call<T>(&self, kind: Kind, bytes: usize, act: impl FnOnce(&mut State, Fate) -> io::Result<T>) -> io::Result<T> {
@@ -85,7 +95,9 @@ impl DiskFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         self.call(Kind::SyncData, 0, |state, _| {
             if state.faults.failing_sync == Some(state.earlier(Kind::SyncData)) {
-                return state.fail_sync(self.node);
+                let failed = state.fail_sync(self.node);
+                self.is_told_of_a_failure(state)?;
+                return failed;
             }
             let lies = match &state.faults.sync_data_lies {
                 Lies::Nobody => false,
@@ -96,7 +108,10 @@ impl DiskFile for SimFile {
             if !lies {
                 image.sync();
             }
-            Ok(())
+            match self.is_told_of_a_failure(state)? {
+                true => Err(io::Error::other("simulated EIO of an earlier write-back")),
+                false => Ok(()),
+            }
         })
     }
 

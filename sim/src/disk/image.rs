@@ -54,6 +54,8 @@ pub(super) struct FileImage {
     journal: Vec<Change>,
     /// Bytes from the start for which blocks are reserved.
     reserved: usize,
+    /// Failed syncs so far; each open file is told of each of them once.
+    failures: u64,
 }
 
 impl FileImage {
@@ -152,10 +154,15 @@ impl FileImage {
     pub(super) fn fail_sync(&mut self, rng: &SimRng, evict: bool) {
         let live = self.live.clone();
         let lengths_kept = self.journal.len();
+        self.failures += 1;
         self.settle(rng, Survival::HALF, lengths_kept);
         if !evict {
             self.live = live;
         }
+    }
+
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
     }
 
     /// Whether a power cut could take anything from this file.

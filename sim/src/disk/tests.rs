@@ -237,6 +237,38 @@ fn after_a_failed_sync_the_next_one_lies() {
 }
 
 #[test]
+fn after_a_failed_sync_a_restarted_process_reads_what_only_a_rewrite_saves() {
+    let (disk, file) = with_file(&[b'a'; 8 * SECTOR_BYTES]);
+    let earlier = disk.count(Kind::SyncData);
+    disk.set_faults(Faults { failing_sync: Some(earlier), ..Faults::default() });
+    file.write_at(&[b'b'; 8 * SECTOR_BYTES], 0).unwrap();
+    assert!(file.sync_data().is_err());
+    disk.kill();
+    let next = disk.reboot();
+    assert_eq!(next.read(&path("f")).unwrap(), [b'b'; 8 * SECTOR_BYTES], "the cache outlives the process");
+    let file = next.open(&path("f"), Open::Write).unwrap();
+    assert!(file.sync_data().is_ok(), "nothing is dirty, and the error was told to the dead process");
+    assert!(after_cut(&next, Survival::ALL).unwrap().contains(&b'a'), "though it never reached the platter");
+    file.write_at(&next.read(&path("f")).unwrap(), 0).unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(after_cut(&next, Survival::NONE).unwrap(), [b'b'; 8 * SECTOR_BYTES]);
+}
+
+#[test]
+fn each_handle_is_told_of_a_failed_sync_once() {
+    let (disk, first) = with_file(b"old");
+    let second = disk.open(&path("f"), Open::Write).unwrap();
+    let earlier = disk.count(Kind::SyncData);
+    disk.set_faults(Faults { failing_sync: Some(earlier), ..Faults::default() });
+    first.write_at(b"new", 0).unwrap();
+    assert!(first.sync_data().is_err());
+    let third = disk.open(&path("f"), Open::Write).unwrap();
+    assert!(first.sync_data().is_ok() && third.sync_data().is_ok());
+    assert!(second.sync_data().is_err(), "it was open when the sync failed");
+    assert!(second.sync_data().is_ok());
+}
+
+#[test]
 fn a_failing_write_writes_nothing() {
     let (disk, file) = with_file(b"old");
     disk.set_faults(Faults { failing_write: Some(1), ..Faults::default() });

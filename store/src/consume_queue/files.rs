@@ -72,11 +72,23 @@ impl QueueFiles {
             self.disk.create_dir_all(directory)?;
             self.note_names(directory);
         }
-        let file = self.disk.open(&path, Open::Create)?;
+        self.keep_whole((number, base), self.disk.open(&path, Open::Create)?)
+    }
+
+    /// Like [`create`](QueueFiles::create), but the file must be there: what is made durable may be deleted at the
+    /// same time and must not come back.
+    pub(crate) fn existing(&self, number: u64, directory: &Path, base: u64) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = self.cached((number, base)) {
+            return Ok(file);
+        }
+        self.keep_whole((number, base), self.disk.open(&directory.join(file_name(base)), Open::Write)?)
+    }
+
+    fn keep_whole(&self, key: Key, file: Arc<dyn DiskFile>) -> io::Result<Arc<dyn DiskFile>> {
         if file.len()? < self.file_bytes {
             file.set_len(self.file_bytes)?;
         }
-        self.keep((number, base), &file);
+        self.keep(key, &file);
         Ok(file)
     }
 
@@ -86,11 +98,23 @@ impl QueueFiles {
         new_names.extend(directory.ancestors().take(3).map(Path::to_owned));
     }
 
-    /// Makes the names of new files and directories durable.
-    pub(crate) fn sync_names(&self) -> io::Result<()> {
-        let directories = std::mem::take(&mut *self.new_names_in.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Directories with names of new files and directories. Nobody may be creating one: a name that came after its
+    /// directory was synced would never be.
+    pub(crate) fn take_names(&self) -> BTreeSet<PathBuf> {
+        std::mem::take(&mut *self.new_names_in.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes the names in these directories durable.
+    pub(crate) fn sync_names(&self, directories: &BTreeSet<PathBuf>) -> io::Result<()> {
         // The deepest first would do as well: a crash in between leaves the queue behind its durable end.
-        directories.iter().filter(|directory| self.disk.exists(directory)).try_for_each(|it| self.disk.sync_dir(it))
+        for directory in directories.iter().filter(|directory| self.disk.exists(directory)) {
+            let synced = self.disk.sync_dir(directory);
+            // A deleted one needs nothing.
+            if synced.is_err() && self.disk.exists(directory) {
+                return synced;
+            }
+        }
+        Ok(())
     }
 
     /// Closes all files of a queue that is being deleted.

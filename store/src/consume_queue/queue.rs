@@ -256,13 +256,24 @@ impl ConsumeQueue {
         }
         let per_file = self.files.file_bytes / UNIT_BYTES as u64;
         let (first, last) = (from / per_file, (to - 1) / per_file);
-        for index in first..=last {
-            let base = index * self.files.file_bytes;
-            self.files.create(self.number, &self.directory(), base)?.sync_data()?;
-        }
+        let synced = (first..=last).try_for_each(|index| {
+            let file = self.files.existing(self.number, &self.directory(), index * self.files.file_bytes);
+            file.and_then(|file| file.sync_data())
+        });
         let mut state = self.lock();
+        if state.deleted {
+            // Meanwhile, perhaps between two of its files.
+            self.files.forget(self.number);
+            return Ok(());
+        }
+        synced?;
         state.synced = state.synced.max(to);
         Ok(())
+    }
+
+    /// Puts the queue on the list of those to write; `false` if it is there.
+    pub(super) fn list(&self) -> bool {
+        !std::mem::replace(&mut self.lock().listed, true)
     }
 
     /// Drops the memory of a queue that pass number `pass` found nothing to write for.

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use super::queue::{ConsumeQueue, DispatchError, Pushed};
 use super::unit::{QUEUE_OFFSET_LIMIT, UNIT_BYTES, Unit};
 use crate::commit_log::CommitLog;
 use crate::config::StoreConfig;
+use crate::error::{AppendError, is_full};
 use crate::folder::Folder;
 use crate::signal::Signal;
 
@@ -71,7 +72,14 @@ pub struct ConsumeQueues {
     dispatched: AtomicU64,
     applied_at_open: Option<AppliedPoint>,
     points: Mutex<VecDeque<AppliedPoint>>,
+    /// Held over writes and removals, never over an fsync: deletions and dispatches wait for it.
     pass: Mutex<Pass>,
+    /// Held over the fsyncs of one pass, and taken before `pass`. What the file of the applied point says.
+    persisted: Mutex<Option<(AppliedPoint, Fingerprint)>>,
+    /// A write or fsync has failed, so what the files hold is unknown.
+    failed: AtomicBool,
+    /// The last write found the disk full; the units wait in memory.
+    lacks_space: AtomicBool,
     stopped: AtomicBool,
     wake: Arc<Signal>,
     /// Raft: where the applied point is kept.
@@ -86,8 +94,18 @@ struct Pass {
     /// Queues with units that are not in the fingerprint yet.
     uncounted: Vec<Arc<ConsumeQueue>>,
     recent: Vec<Arc<ConsumeQueue>>,
-    failed: bool,
-    applied: Option<(AppliedPoint, Fingerprint)>,
+}
+
+/// What one pass has written and is about to make durable.
+struct Written {
+    queues: Vec<Arc<ConsumeQueue>>,
+    /// Directories with new names.
+    names: BTreeSet<PathBuf>,
+    /// Every message below this log position is dispatched and durable in the log.
+    durable: u64,
+    point: Option<AppliedPoint>,
+    /// The queues are counted up to here.
+    below: u64,
 }
 
 /// How [`ConsumeQueues`] begin; made by recovery.
@@ -122,6 +140,9 @@ impl ConsumeQueues {
             applied_at_open: setup.applied,
             points: Mutex::new(setup.applied.into_iter().collect()),
             pass: Mutex::default(),
+            persisted: Mutex::default(),
+            failed: AtomicBool::new(false),
+            lacks_space: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             wake: setup.wake,
             applied_path: setup.applied_path,
@@ -190,10 +211,15 @@ impl ConsumeQueues {
     }
 
     /// Every message below `end` has been dispatched; in Raft mode by applying entries up to `applied`.
+    ///
+    /// A replay comes past entries that the queues hold already; that takes nothing back.
     pub fn set_dispatched(&self, end: PhysicalOffset, applied: Option<AppliedPoint>) {
-        self.dispatched.store(end.0, Ordering::Release);
+        self.dispatched.fetch_max(end.0, Ordering::AcqRel);
         if let Some(point) = applied {
             let mut points = lock(&self.points);
+            if points.back().is_some_and(|last| point.end <= last.end) {
+                return;
+            }
             if points.len() >= POINTS_LIMIT {
                 points.pop_back();
             }
@@ -219,25 +245,24 @@ impl ConsumeQueues {
 
     /// Removes a topic's queues and their files.
     pub fn delete_topic(&self, topic: &str) -> io::Result<()> {
-        let mut pass = lock(&self.pass);
+        let pass = lock(&self.pass);
         let removed = self.table.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
         let Some(removed) = removed else { return Ok(()) };
         for (queue_id, queue) in removed {
             lock(&self.fingerprint).remove(topic, queue_id, queue.mark_deleted());
         }
         let directory = self.files.root.join(topic);
-        let result = match self.files.disk.exists(&directory) {
-            true => {
-                self.files.disk.remove_dir_all(&directory).and_then(|()| self.files.disk.sync_dir(&self.files.root))
-            }
-            false => Ok(()),
-        };
-        self.noted(&mut pass, result)
+        if !self.files.disk.exists(&directory) {
+            return Ok(());
+        }
+        let result = self.files.disk.remove_dir_all(&directory);
+        drop(pass);
+        self.noted(result.and_then(|()| self.files.disk.sync_dir(&self.files.root)))
     }
 
     /// Removes one queue; its next message begins it anew.
     pub(crate) fn begin_anew(&self, topic: &str, queue_id: i32) -> io::Result<()> {
-        let mut pass = lock(&self.pass);
+        let _pass = lock(&self.pass);
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let removed = table.get_mut(topic).and_then(|queues| queues.remove(&queue_id));
         drop(table);
@@ -249,7 +274,7 @@ impl ConsumeQueues {
             false => Ok(()),
         };
         self.files.note_names(&directory);
-        self.noted(&mut pass, result)
+        self.noted(result)
     }
 
     /// Adds a queue that was found on disk with units from `min` to `end`, durable below `synced`.
@@ -292,9 +317,8 @@ impl ConsumeQueues {
     /// Writes all units that are only in memory, without making them durable.
     pub(crate) fn write_behind(&self) -> io::Result<()> {
         let mut pass = lock(&self.pass);
-        self.check(&pass)?;
-        let result = self.write_dirty(&mut pass);
-        self.noted(&mut pass, result)
+        self.check()?;
+        self.write_dirty(&mut pass)
     }
 
     /// Like [`write_behind`](ConsumeQueues::write_behind), but only if the wait for the next tick would be long.
@@ -309,33 +333,42 @@ impl ConsumeQueues {
 
     /// Writes and fsyncs the queues. Returns the position up to which they are durable, and which queues there are.
     pub(crate) fn persist_point(&self) -> io::Result<(u64, Fingerprint)> {
-        let mut pass = lock(&self.pass);
-        self.check(&pass)?;
-        let flushed = self.log.flushed();
-        let durable = self.dispatched().min(flushed).0;
-        let point = self.newest_point(flushed);
-        let below = if self.applied_path.is_some() { point.map_or(0, |point| point.end.0) } else { durable };
-        let result = self.write_dirty(&mut pass).and_then(|()| self.sync_written(&mut pass));
-        let result = result.and_then(|()| self.fingerprint_below(&mut pass, below));
-        let fingerprint = self.noted(&mut pass, result)?;
-        if let Some((path, point)) = self.applied_path.as_ref().zip(point)
-            && pass.applied != Some((point, fingerprint))
+        let mut persisted = lock(&self.persisted);
+        let written = self.take_written()?;
+        self.noted(self.sync(&written))?;
+        let fingerprint = {
+            let mut pass = lock(&self.pass);
+            pass.uncounted.extend(written.queues);
+            self.noted(self.fingerprint_below(&mut pass, written.below))?
+        };
+        if let Some((path, point)) = self.applied_path.as_ref().zip(written.point)
+            && *persisted != Some((point, fingerprint))
         {
             let result = self.files.disk.replace(path, &applied::encode(&point, &fingerprint));
-            self.noted(&mut pass, result)?;
-            pass.applied = Some((point, fingerprint));
+            // A file that did not fit is not the one that counts.
+            self.noted_unless_full(result)?;
+            *persisted = Some((point, fingerprint));
         }
-        Ok((durable, fingerprint))
+        Ok((written.durable, fingerprint))
+    }
+
+    /// Whether appended messages can be expected to find a place in their queues.
+    pub(crate) fn check_space(&self) -> Result<(), AppendError> {
+        if self.lacks_space.load(Ordering::Acquire) {
+            return Err(AppendError::making(&self.files.root, io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
     }
 
     /// No write happens after this returns.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
+        drop(lock(&self.persisted));
         drop(lock(&self.pass));
     }
 
-    fn check(&self, pass: &Pass) -> io::Result<()> {
-        if pass.failed || self.stopped.load(Ordering::Acquire) {
+    fn check(&self) -> io::Result<()> {
+        if self.failed.load(Ordering::Acquire) || self.stopped.load(Ordering::Acquire) {
             return Err(io::Error::other("consume queues are closed or failed before"));
         }
         Ok(())
@@ -343,40 +376,74 @@ impl ConsumeQueues {
 
     /// After a failed write or fsync what the files hold is unknown, so the point they are complete to must never
     /// rise again in this process.
-    fn noted<T>(&self, pass: &mut Pass, result: io::Result<T>) -> io::Result<T> {
+    fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
-            pass.failed = true;
+            self.failed.store(true, Ordering::Release);
             self.log.poison(&self.files.root, error);
         }
         result
     }
 
+    fn noted_unless_full<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result.as_ref().is_err_and(is_full) { result } else { self.noted(result) }
+    }
+
+    /// Writes every queue that has units only in memory. On a full disk they stay there: nothing is lost, and the
+    /// next pass tries again.
     fn write_dirty(&self, pass: &mut Pass) -> io::Result<()> {
-        let dirty = std::mem::take(&mut *lock(&self.dirty));
+        let mut dirty = std::mem::take(&mut *lock(&self.dirty));
         pass.number += 1;
-        for queue in &dirty {
-            let bytes = queue.write(pass.number)?;
-            self.unwritten_units.fetch_sub(bytes / UNIT_BYTES as u64, Ordering::Relaxed);
-            self.log.metrics.queue_written_bytes.add(bytes);
+        let mut result = Ok(());
+        for (done, queue) in dirty.iter().enumerate() {
+            match queue.write(pass.number) {
+                Ok(bytes) => {
+                    self.unwritten_units.fetch_sub(bytes / UNIT_BYTES as u64, Ordering::Relaxed);
+                    self.log.metrics.queue_written_bytes.add(bytes);
+                }
+                Err(error) => {
+                    result = Err((done, error));
+                    break;
+                }
+            }
         }
+        let result = result.map_err(|(done, error)| {
+            let mut again = dirty.split_off(done);
+            // The dispatch has listed the first one itself if it got units since the write began.
+            if again.first().is_some_and(|queue| !queue.list()) {
+                again.remove(0);
+            }
+            lock(&self.dirty).extend(again);
+            error
+        });
+        self.lacks_space.store(result.as_ref().is_err_and(is_full), Ordering::Release);
         let unwritten = self.unwritten_units.load(Ordering::Relaxed) * UNIT_BYTES as u64;
         self.log.metrics.queue_unwritten_bytes.set(unwritten as i64);
         for queue in std::mem::replace(&mut pass.recent, dirty.clone()) {
             queue.rest(pass.number);
         }
         pass.unsynced.extend(dirty);
-        Ok(())
+        self.noted_unless_full(result)
     }
 
-    fn sync_written(&self, pass: &mut Pass) -> io::Result<()> {
+    /// Writes what is only in memory, and takes what has to be made durable for the present point.
+    fn take_written(&self) -> io::Result<Written> {
+        let mut pass = lock(&self.pass);
+        self.check()?;
+        let flushed = self.log.flushed();
+        let durable = self.dispatched().min(flushed).0;
+        let point = self.newest_point(flushed);
+        let below = if self.applied_path.is_some() { point.map_or(0, |point| point.end.0) } else { durable };
+        self.write_dirty(&mut pass)?;
+        let mut queues = std::mem::take(&mut pass.unsynced);
         // A queue may be listed once per write; syncing it again finds nothing to do in the kernel.
-        pass.unsynced.sort_by_key(|queue| Arc::as_ptr(queue) as usize);
-        pass.unsynced.dedup_by(|left, right| Arc::ptr_eq(left, right));
-        for queue in std::mem::take(&mut pass.unsynced) {
-            queue.sync()?;
-            pass.uncounted.push(queue);
-        }
-        self.files.sync_names()
+        queues.sort_by_key(|queue| Arc::as_ptr(queue) as usize);
+        queues.dedup_by(|left, right| Arc::ptr_eq(left, right));
+        Ok(Written { queues, names: self.files.take_names(), durable, point, below })
+    }
+
+    fn sync(&self, written: &Written) -> io::Result<()> {
+        written.queues.iter().try_for_each(|queue| queue.sync())?;
+        self.files.sync_names(&written.names)
     }
 
     /// The newest applied point whose entry is durable in the log (trap T4 of the Raft notes: never ahead of it).

@@ -43,13 +43,16 @@ pub(crate) fn open_classic(config: StoreConfig, seams: &Seams) -> Result<Classic
 
     // From here on files change. RocketMQ's sign of an unclean stop comes first.
     create_abort(&folder)?;
+    found.rewrite(&folder)?;
     let durable = found.mark.map_or(0, |mark| mark.flushed);
     let cut_bytes = end::cut(&segments, scan.end, found.nothing_behind(scan.end))?;
+    let rewritten_bytes = end::rewrite(&segments, scan.durable, scan.end)?;
     end::sync(&segments, durable)?;
     let metrics = StoreMetrics::new(&seams.metrics, &config.root.to_string_lossy());
     let wake = Arc::new(Signal::default());
     let clock = Arc::clone(&seams.clock);
-    let log = CommitLog::new(segments, scan.end, scan.timestamp, Arc::clone(&wake), clock, metrics.clone());
+    let hot = config.hot_window_bytes;
+    let log = CommitLog::new(segments, scan.end, scan.timestamp, hot, Arc::clone(&wake), clock, metrics.clone());
     let log = Arc::new(log);
     let load = Load { folder: &folder, config: &config, found: &found, surveys: &surveys, log: &log, wake: &wake };
     let (queues, dispatched) = load.queues(&scan.queues)?;
@@ -59,6 +62,7 @@ pub(crate) fn open_classic(config: StoreConfig, seams: &Seams) -> Result<Classic
         scanned_bytes: scan.scanned,
         cut_bytes,
         cut_at: (cut_bytes > 0).then_some(PhysicalOffset(scan.end)),
+        rewritten_bytes,
         entries: scan.records,
         dispatched,
         took: seams.clock.monotonic().saturating_sub(start),
@@ -117,6 +121,12 @@ impl Found {
         Ok(Found { mark, mark_file, checkpoint, was_clean: !disk.exists(&folder.abort()) })
     }
 
+    /// What was trusted here may be in the page cache alone.
+    fn rewrite(&self, folder: &Folder) -> Result<(), OpenError> {
+        self.mark_file.rewrite().map_err(OpenError::io("write again", &folder.mark()))?;
+        self.checkpoint.rewrite().map_err(OpenError::io("write again", &folder.checkpoint()))
+    }
+
     /// Whether the last run said that the log ends exactly here.
     fn nothing_behind(&self, end: u64) -> bool {
         self.was_clean && self.mark.is_some_and(|mark| mark.is_closed && mark.flushed == end)
@@ -126,6 +136,8 @@ impl Found {
 /// What the log and the queues hold.
 struct Scan {
     end: u64,
+    /// What lies below was durable.
+    durable: u64,
     /// Not smaller than the store time of any record.
     timestamp: i64,
     recovery_point: u64,
@@ -190,6 +202,7 @@ impl Scanner<'_> {
         let dispatch_from = mark.dispatched.max(first);
         Ok(Scan {
             end: walk.end,
+            durable: mark.flushed,
             timestamp: walk.timestamp.max(mark.store_timestamp),
             recovery_point: mark.recovery_point.max(first),
             queues: match is_complete {
@@ -227,6 +240,8 @@ impl Scanner<'_> {
         };
         Ok(Scan {
             end: walk.end,
+            // RocketMQ removes `abort` behind its last flush; else its checkpoint says what was flushed.
+            durable: if was_clean { walk.end } else { from },
             timestamp: walk.timestamp,
             // What RocketMQ wrote has been looked at now. Its queues are not held against the log later: they may
             // have units that ours would not have (extended tags, other delay levels, several per message).
@@ -244,7 +259,7 @@ impl Scanner<'_> {
 /// RocketMQ refuses a file of another size; only one that nothing was written to may be a creation cut off.
 fn check_sizes(reader: &LogReader) -> Result<(), OpenError> {
     for segment in reader.segments().iter().filter(|segment| segment.found_bytes < segment.length) {
-        if end::last_nonzero(segment, 0)?.0 > 0 {
+        if end::last_nonzero(segment, 0)? > 0 {
             return Err(OpenError::FileSize {
                 path: segment.path.clone(),
                 found_bytes: segment.found_bytes,

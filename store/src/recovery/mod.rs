@@ -1,7 +1,8 @@
 //! Opening a store: how much of what lies on disk is whole, and what is derived from it.
 //!
 //! A bad record at or behind the flushed mark is a torn tail: it is cut and reported. One below the mark is damage:
-//! the store does not open and nothing is changed. What is kept is durable before anybody may acknowledge it.
+//! the store does not open and nothing is changed. What is kept is durable before anybody may acknowledge it; what
+//! lies behind the mark is written again for that, for after a failed fsync the page cache looks whole and clean.
 
 mod classic;
 mod end;
@@ -27,9 +28,11 @@ pub struct RecoveryReport {
     pub cut_bytes: u64,
     /// Where the cut was made; `None` if nothing was cut.
     pub cut_at: Option<PhysicalOffset>,
+    /// Bytes that were not known to be durable and were written again.
+    pub rewritten_bytes: u64,
     /// Records (classic) or Raft entries that were looked at or taken from an index file.
     pub entries: u64,
-    /// Messages entered into consume queues again.
+    /// Classic: messages entered into consume queues again.
     pub dispatched: u64,
     pub took: Duration,
 }

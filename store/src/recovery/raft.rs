@@ -19,10 +19,8 @@ use crate::folder::Folder;
 use crate::mark::{Mark, MarkFile};
 use crate::metrics::StoreMetrics;
 use crate::raft_log::{
-    EntryIndex, FrameHeader, FrameId, FrameKind, HEADER_BYTES, IndexFiles, RaftEntries, RaftStore, RaftWriter,
-    last_message,
+    EntryIndex, FrameHeader, FrameId, HEADER_BYTES, IndexFiles, RaftEntries, RaftStore, RaftWriter, last_message,
 };
-use crate::records::{LogRecord, records};
 use crate::segments::Segments;
 use crate::signal::Signal;
 use crate::store_mode::Kind;
@@ -40,28 +38,35 @@ pub(crate) fn open_raft(config: StoreConfig, seams: &Seams) -> Result<RaftStore,
     let applied_path = folder.consume_queues().join("applied");
     let applied = read_applied(&*seams.disk, &applied_path)?;
     let surveys = survey(&*seams.disk, &folder.consume_queues(), config.queue_file_bytes)?;
+    if mark.is_none() {
+        check_never_used(&folder, &segments)?;
+    }
     let scan = Scan::run(&segments, mark, &index_files)?;
 
     // From here on files change.
+    mark_file.rewrite().map_err(OpenError::io("write again", &folder.mark()))?;
     let durable = mark.map_or(0, |mark| mark.flushed);
     let nothing_behind = mark.is_some_and(|mark| mark.is_closed && mark.flushed == scan.end);
     let cut_bytes = end::cut(&segments, scan.end, nothing_behind)?;
+    let rewritten_bytes = end::rewrite(&segments, durable, scan.end)?;
     end::sync(&segments, durable)?;
     let metrics = StoreMetrics::new(&seams.metrics, &config.root.to_string_lossy());
     let wake = Arc::new(Signal::default());
     let clock = Arc::clone(&seams.clock);
-    let log = CommitLog::new(segments, scan.end, scan.timestamp, Arc::clone(&wake), clock, metrics.clone());
+    let hot = config.hot_window_bytes;
+    let log = CommitLog::new(segments, scan.end, scan.timestamp, hot, Arc::clone(&wake), clock, metrics.clone());
     let log = Arc::new(log);
     let entries = Arc::new(RaftEntries::new(Arc::clone(&log), scan.index));
     let load = Load { folder: &folder, config: &config, log: &log, entries: &entries, wake: &wake, surveys: &surveys };
-    let (queues, dispatched) = load.queues(applied, nothing_behind)?;
+    let queues = load.queues(applied, nothing_behind)?;
 
     let report = RecoveryReport {
         scanned_bytes: scan.scanned,
         cut_bytes,
         cut_at: (cut_bytes > 0).then_some(PhysicalOffset(scan.end)),
         entries: entries.first_index().zip(entries.last()).map_or(0, |(first, last)| last.index - first + 1),
-        dispatched,
+        rewritten_bytes,
+        dispatched: 0,
         took: seams.clock.monotonic().saturating_sub(start),
     };
     report.note(&metrics);
@@ -81,6 +86,27 @@ pub(crate) fn open_raft(config: StoreConfig, seams: &Seams) -> Result<RaftStore,
     let clock = Arc::clone(&seams.clock);
     let writer = RaftWriter::new(Arc::clone(&log), Arc::clone(&entries), Arc::clone(&queues), background, clock);
     Ok(RaftStore { writer, log, entries, queues, flusher, report })
+}
+
+/// A store without a valid mark must be one that was never used. The first segment is made before the first mark, and
+/// the writer is handed out behind both: frames beside no mark mean that the mark was lost, and with it the knowledge
+/// which of them were durable.
+fn check_never_used(folder: &Folder, segments: &Segments) -> Result<(), OpenError> {
+    let damaged = |offset: u64, what: &str| OpenError::Damaged {
+        file: folder.mark(),
+        position: 0,
+        offset: PhysicalOffset(offset),
+        what: what.to_owned(),
+    };
+    if folder.disk.exists(&folder.mark()) {
+        return Err(damaged(0, "neither of its two slots holds a mark"));
+    }
+    for segment in segments.all() {
+        if segment.base > 0 || end::last_nonzero(&segment, 0)? > 0 {
+            return Err(damaged(segment.base, "the file is missing beside frames in the commitlog"));
+        }
+    }
+    Ok(())
 }
 
 /// The entries that the log holds.
@@ -241,12 +267,13 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// The queues as of the durable applied point, and how many messages had to be entered again for that.
+    /// The queues as of the durable applied point. If a file is missing, all go: whoever applies entries builds them
+    /// anew from the first one, for only he knows which topics were deleted in between.
     fn queues(
         &self,
         stored: Option<(AppliedPoint, Fingerprint)>,
         was_clean: bool,
-    ) -> Result<(Arc<ConsumeQueues>, u64), OpenError> {
+    ) -> Result<Arc<ConsumeQueues>, OpenError> {
         let applied = stored.and_then(|(point, _)| self.clamp(point));
         let end = applied.map_or(0, |point| point.end.0);
         let point = stored.map(|(point, _)| point);
@@ -257,19 +284,26 @@ impl Load<'_> {
         for (survey, extent) in self.surveys.iter().zip(&extents) {
             found.add(survey.topic(), survey.queue_id(), extent.span);
         }
-        let queues = self.make(applied, end);
         // A point that was clamped comes with the fingerprint of a later one.
-        if applied != point || found == stored.map(|(_, fingerprint)| fingerprint).unwrap_or_default() {
-            let was_clean = was_clean && applied == point;
-            for (survey, extent) in self.surveys.iter().zip(&extents) {
-                survey.load(extent, cut, was_clean, &queues)?;
-            }
-            return Ok((Arc::new(queues), 0));
+        if applied == point && found != stored.map(|(_, fingerprint)| fingerprint).unwrap_or_default() {
+            tracing::warn!("consume queues are not what they were, all are built anew from the log");
+            // First and durably: half of the new queues must not pass for the old ones.
+            self.forget_applied_point()?;
+            return self.queues(None, false);
         }
-        // A file is missing: all queues are built anew, up to the same point.
-        self.surveys.iter().try_for_each(|survey| survey.remove(disk))?;
-        let dispatched = self.redispatch(&queues, applied)?;
-        Ok((Arc::new(queues), dispatched))
+        let queues = self.make(applied, end);
+        let was_clean = was_clean && applied == point;
+        for (survey, extent) in self.surveys.iter().zip(&extents) {
+            survey.load(extent, cut, was_clean, &queues)?;
+        }
+        Ok(Arc::new(queues))
+    }
+
+    fn forget_applied_point(&self) -> Result<(), OpenError> {
+        let (disk, directory) = (&*self.folder.disk, self.folder.consume_queues());
+        let path = directory.join("applied");
+        disk.remove_file(&path).map_err(OpenError::io("remove", &path))?;
+        disk.sync_dir(&directory).map_err(OpenError::io("sync", &directory))
     }
 
     fn make(&self, applied: Option<AppliedPoint>, end: u64) -> ConsumeQueues {
@@ -291,31 +325,5 @@ impl Load<'_> {
             return at(last);
         }
         at(self.entries.id(point.id.index)?).filter(|found| *found == point)
-    }
-
-    fn redispatch(&self, queues: &ConsumeQueues, applied: Option<AppliedPoint>) -> Result<u64, OpenError> {
-        let (Some(applied), Some(first)) = (applied, self.entries.first_index()) else { return Ok(0) };
-        let mut count = 0;
-        for index in first..=applied.id.index {
-            let damaged = |at: u64, what: String| OpenError::Damaged {
-                file: self.config.commit_log_dir.clone(),
-                position: at % self.config.segment_bytes,
-                offset: PhysicalOffset(at),
-                what,
-            };
-            let frames = self.entries.read(index, index + 1, 0);
-            let frames = frames.map_err(|error| damaged(0, error.to_string()))?;
-            for frame in frames.iter().filter(|frame| frame.header.kind == FrameKind::Data) {
-                let at = frame.header.physical_offset.0;
-                for record in records(&frame.body()) {
-                    let (_, record) = record.map_err(|error| damaged(at, error.to_string()))?;
-                    if let LogRecord::Message(message) = record {
-                        let is_new = queues.dispatch(&message).map_err(|error| damaged(at, error.to_string()))?;
-                        count += u64::from(is_new);
-                    }
-                }
-            }
-        }
-        Ok(count)
     }
 }

@@ -174,6 +174,20 @@ fn kill_recovery<S: Scenario>(scenario: &S, tally: &Tally, at: u64) -> Result<()
     Ok(())
 }
 
+/// Whether what a process reads of log, mark and checkpoint is what a power cut leaves.
+pub(crate) fn check_on_platter(machine: &SimMachine) -> Result<(), String> {
+    let durable = machine.disk.durable_files();
+    for (path, bytes) in machine.disk.files() {
+        let counts = path.starts_with(support::config(0).commit_log_dir)
+            || path.ends_with("mark")
+            || path.ends_with("checkpoint");
+        if counts && durable.get(&path) != Some(&bytes) {
+            return Err(format!("{} is read and is not on the platter", path.display()));
+        }
+    }
+    Ok(())
+}
+
 /// The calls of an undisturbed run.
 fn script_calls<S: Scenario>(scenario: &S) -> Vec<Call> {
     let machine = support::machine(0);

@@ -15,7 +15,7 @@ use raftmq_store::{
 };
 
 use crate::expected_queues::{check_queues, queues_of};
-use crate::points::{LOST, Sabotage, Scenario, Then, every_point, every_point_of_recovery, loss};
+use crate::points::{LOST, Sabotage, Scenario, Then, check_on_platter, every_point, every_point_of_recovery, loss};
 use crate::support::{self, batch};
 
 const MAX_BODY_BYTES: usize = 20_000;
@@ -202,10 +202,11 @@ impl<'a> Running<'a> {
         self.acknowledge(history)?;
         let kept = last_kept as usize + 1;
         history.acknowledged.truncate(kept);
+        // From the call on, whatever becomes of it, nothing behind may be read.
+        *self.flushed_entries.lock().expect("no panic") = history.acknowledged.len();
         self.store.writer.truncate_after(Some(last_kept)).map_err(text)?;
         let shorter = history.present()[..kept].to_vec();
         history.timelines.push(shorter);
-        *self.flushed_entries.lock().expect("no panic") = kept.min(history.acknowledged.len());
         Ok(())
     }
 
@@ -597,6 +598,18 @@ fn raft_store_stops_at_the_first_failing_write_or_fsync() {
                 cut.disk.power_cut(seed);
                 let recovered = scenario.recover(&cut.restart(), &mut history.clone(), Then::GoOn);
                 recovered.unwrap_or_else(|error| panic!("{kind:?} {nth} failed (evict {evict}), cut {seed}: {error}"));
+                // The page cache outlives the process. What a restarted one finds there counts as acknowledged, and
+                // its fdatasync says Ok whether or not it ever reached the platter.
+                let up = machine.fork().restart();
+                let mut found = history.clone();
+                let restarted = scenario.recover(&up, &mut found, Then::Stop).and_then(|()| {
+                    check_on_platter(&up)?;
+                    up.disk.power_cut(seed);
+                    scenario.recover(&up.restart(), &mut found, Then::GoOn)
+                });
+                restarted.unwrap_or_else(|error| {
+                    panic!("{kind:?} {nth} failed (evict {evict}), restarted, then cut {seed}: {error}")
+                });
             }
         }
     }
@@ -622,6 +635,36 @@ fn run_until_error(scenario: &Raft, machine: &SimMachine, history: &mut History)
     }
     machine.disk.kill();
     poisoned
+}
+
+/// Zeros where entries were taken back are durable before anything says that nothing lies there.
+#[test]
+fn what_was_truncated_does_not_come_back_after_a_clean_close() {
+    let machine = support::machine(4);
+    let mut history = History::default();
+    let mut running = Running::open(&machine, false).unwrap();
+    let script = [
+        Step::Lead(1),
+        Step::Propose(&[Messages("A", 0, 1, 100)]),
+        Step::Propose(&[Messages("A", 0, 3, 700)]),
+        Step::Flush,
+        Step::Second,
+        Step::Truncate(1),
+    ];
+    for step in &script {
+        running.step(step, &mut history).unwrap();
+    }
+    let end = running.store.log.end().0 as usize;
+    close(running).unwrap();
+    for seed in 0..8 {
+        let cut = machine.fork();
+        cut.disk.power_cut(seed);
+        let up = cut.restart();
+        let store = open(&up).unwrap();
+        assert_eq!(read_all(&store).unwrap().len(), 2, "cut {seed}");
+        let segment = config().commit_log_dir.join(format!("{:020}", 0));
+        assert!(up.disk.files()[&segment][end..].iter().all(|byte| *byte == 0), "cut {seed}");
+    }
 }
 
 /// A message's record decodes to the same bytes wherever it is read.

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a failure is a failed test")]
 
 mod classic;
+mod disturbed;
+mod hook_disk;
 mod model;
 mod queues;
 mod raft;

@@ -64,8 +64,8 @@ fn leader_and_follower_hold_the_same_bytes() {
         files(&folder.join("commitlog")).into_iter().map(|(_, bytes)| bytes).collect()
     };
     let (mut left, mut right) = (content(leader_folder.path()), content(follower_folder.path()));
-    // One of them may have prepared its next segment already.
-    let segments = left.len().min(right.len());
+    // Each may be preparing its next segment.
+    let segments = (leader.log.end().0 / SEGMENT_BYTES + 1) as usize;
     left.truncate(segments);
     right.truncate(segments);
     assert!(left == right);
@@ -191,7 +191,9 @@ fn queues_come_back_as_of_the_durable_applied_point() {
     let before = files(&folder.path().join("consumequeue/A"));
     RealDisk::new().remove_dir_all(&folder.path().join("consumequeue/A")).unwrap();
     let store = raft(folder.path());
-    assert_eq!(store.report.dispatched, 31);
+    assert_eq!(store.queues.applied(), None, "whoever applies knows of deletions");
+    assert!(store.queues.topics().is_empty() && !folder.path().join("consumequeue/applied").exists());
+    apply(&store);
     store.writer.close().unwrap();
     assert!(files(&folder.path().join("consumequeue/A")) == before);
 
@@ -201,6 +203,57 @@ fn queues_come_back_as_of_the_durable_applied_point() {
     apply(&store);
     store.writer.close().unwrap();
     assert!(files(&folder.path().join("consumequeue/A")) == before);
+}
+
+#[test]
+fn a_replay_does_not_take_the_applied_point_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = raft(folder.path());
+    for index in 0..10u8 {
+        propose(&mut store, 1, &[index; 100]);
+    }
+    barrier(&store);
+    apply(&store);
+    store.queues.persist().unwrap();
+    let (applied, dispatched) = (store.entries.last(), store.queues.dispatched());
+    drop(store);
+    let store = raft(folder.path());
+    // The tables were older than the queues.
+    for frame in store.entries.read(0, 4, usize::MAX).unwrap() {
+        dispatch(&store.queues, &frame.body());
+        store.queues.set_dispatched(frame.end(), Some(AppliedPoint { id: frame.header.id, end: frame.end() }));
+    }
+    assert_eq!(store.queues.dispatched(), dispatched);
+    store.queues.persist().unwrap();
+    drop(store);
+    let store = raft(folder.path());
+    assert_eq!(store.queues.applied().map(|point| point.id), applied);
+    assert_eq!(store.queues.queue("A", 0).unwrap().max_offset(), QueueOffset(10));
+}
+
+#[test]
+fn a_lost_mark_beside_frames_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("mark");
+    let refused = || {
+        let before = files(folder.path());
+        let error = RaftStore::open(config(folder.path()), Seams::real()).err().unwrap();
+        assert!(matches!(&error, OpenError::Damaged { file, .. } if *file == mark), "{error}");
+        assert!(files(folder.path()) == before);
+    };
+    raft(folder.path()).writer.close().unwrap();
+    RealDisk::new().remove_file(&mark).unwrap();
+    // As a crash between the first segment and the first mark leaves it.
+    let mut store = raft(folder.path());
+    propose(&mut store, 1, b"x");
+    store.writer.close().unwrap();
+    let whole = RealDisk::new().read(&mark).unwrap();
+    RealDisk::new().remove_file(&mark).unwrap();
+    refused();
+    RealDisk::new().replace(&mark, &vec![0; whole.len()]).unwrap();
+    refused();
+    RealDisk::new().replace(&mark, &whole).unwrap();
+    assert_eq!(bodies(&raft(folder.path())).len(), 1);
 }
 
 #[test]
