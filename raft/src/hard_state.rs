@@ -24,6 +24,7 @@ const VOTE: u16 = 1 << 1;
 const VOTE_COMMITTED: u16 = 1 << 2;
 const PURGED: u16 = 1 << 3;
 const MEMBERSHIP: u16 = 1 << 4;
+const FOUNDER: u16 = 1 << 5;
 
 /// A vote as stored: for whom, in which term, and whether a majority granted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub(crate) struct HardState {
     pub(crate) group: String,
     /// Set once this member is part of the group; before, it neither votes nor takes entries.
     pub(crate) joined: bool,
+    /// The incarnation of the member that initialised the group: tells it from another group of the same name.
+    pub(crate) founder: Option<u128>,
     pub(crate) vote: Option<StoredVote>,
     /// Where the log begins: everything up to here is logically gone.
     pub(crate) purged: Option<FrameId>,
@@ -212,6 +215,10 @@ fn encode(sequence: u64, state: &HardState) -> Result<Vec<u8>, HardStateError> {
     if state.membership.is_some() {
         flags |= MEMBERSHIP;
     }
+    let founder = state.founder.map(u128::to_be_bytes);
+    if founder.is_some() {
+        flags |= FOUNDER;
+    }
     let nothing = FrameId { term: 0, leader: 0, index: 0 };
     let purged = state.purged.unwrap_or(nothing);
     let (membership_id, membership) = match &state.membership {
@@ -219,7 +226,8 @@ fn encode(sequence: u64, state: &HardState) -> Result<Vec<u8>, HardStateError> {
         None => (nothing, &[][..]),
     };
     let variable = [state.cluster.as_bytes(), state.group.as_bytes(), membership];
-    let length = FIXED_BYTES + variable.iter().map(|part| 2 + part.len()).sum::<usize>();
+    let founder = founder.as_ref().map_or(&[][..], |founder| founder);
+    let length = FIXED_BYTES + variable.iter().map(|part| 2 + part.len()).sum::<usize>() + founder.len();
     if length + CRC_BYTES > SLOT_BYTES {
         return Err(HardStateError::TooLarge { bytes: length + CRC_BYTES });
     }
@@ -244,6 +252,7 @@ fn encode(sequence: u64, state: &HardState) -> Result<Vec<u8>, HardStateError> {
         slot.extend_from_slice(&(part.len() as u16).to_be_bytes());
         slot.extend_from_slice(part);
     }
+    slot.extend_from_slice(founder);
     let crc = crc32c::crc32c(&slot);
     slot.extend_from_slice(&crc.to_be_bytes());
     slot.resize(SLOT_BYTES, 0);
@@ -285,6 +294,7 @@ fn decode(slot: &[u8]) -> Slot {
     let cluster = fields.text()?;
     let group = fields.text()?;
     let membership = fields.part()?.to_vec();
+    let founder = if flags & FOUNDER != 0 { Some(u128::from_be_bytes(fields.array()?)) } else { None };
     let state = HardState {
         incarnation,
         node,
@@ -292,6 +302,7 @@ fn decode(slot: &[u8]) -> Slot {
         cluster,
         group,
         joined: flags & JOINED != 0,
+        founder,
         vote: (flags & VOTE != 0).then_some(vote),
         purged: (flags & PURGED != 0).then_some(purged),
         membership: (flags & MEMBERSHIP != 0).then_some((membership_id, membership)),
@@ -352,6 +363,7 @@ mod tests {
             cluster: "c".to_owned(),
             group: "g".to_owned(),
             joined: true,
+            founder: Some(0x1112_1314_1516_1718_191A_1B1C_1D1E_1F20),
             vote: Some(StoredVote { term: 7, node: 1, committed: true }),
             purged: None,
             membership: Some((FrameId { term: 1, leader: 0, index: 0 }, vec![0xAA, 0xBB])),
@@ -363,26 +375,29 @@ mod tests {
         let slot = encode(5, &sample()).unwrap();
         #[rustfmt::skip]
         let golden = [
-            0x52, 0x4D, 0x51, 0x48, 0, 1, 0, 122, // magic, format, length
+            0x52, 0x4D, 0x51, 0x48, 0, 1, 0, 138, // magic, format, length
             0, 0, 0, 0, 0, 0, 0, 5, // sequence
             1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, // incarnation
             0, 0, 0, 0, 0, 0, 0, 2, // node
-            0, 2, 0, 0b1_0111, 0, 0, 0, 0, // slot, flags, reserved
+            0, 2, 0, 0b11_0111, 0, 0, 0, 0, // slot, flags, reserved
             0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, // vote: term, node
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // purged
             0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // membership's entry
             0, 1, b'c', 0, 1, b'g', 0, 2, 0xAA, 0xBB, // cluster, group, membership
+            17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, // founder
         ];
         assert_eq!(slot[..golden.len()], golden);
         assert_eq!(slot[golden.len()..golden.len() + 4], crc32c::crc32c(&golden).to_be_bytes());
         assert_eq!(slot.len(), SLOT_BYTES);
         assert_eq!(decode(&slot).unwrap(), (5, sample()));
+        let unknown = HardState { founder: None, ..sample() };
+        assert_eq!(decode(&encode(5, &unknown).unwrap()).unwrap(), (5, unknown));
     }
 
     #[test]
     fn a_flip_of_any_used_byte_is_noticed() {
         let slot = encode(5, &sample()).unwrap();
-        for at in 0..126 {
+        for at in 0..142 {
             let mut flipped = slot.clone();
             flipped[at] ^= 0x40;
             assert!(decode(&flipped).is_err(), "byte {at}");

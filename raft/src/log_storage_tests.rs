@@ -69,6 +69,7 @@ fn open_on(seams: Seams, root: &Path) -> (LogStorage, Applier) {
         cluster: "c".to_owned(),
         group: "g".to_owned(),
         joined: true,
+        founder: None,
         vote: None,
         purged: None,
         membership: None,

@@ -222,6 +222,7 @@ fn open_hard_state(config: &RaftConfig, seams: &Seams, has_log: bool) -> Result<
                 cluster: config.cluster.clone(),
                 group: config.group.clone(),
                 joined: false,
+                founder: None,
                 vote: None,
                 purged: None,
                 membership: None,
