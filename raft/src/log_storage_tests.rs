@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
-use openraft::StorageError;
 use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::{RaftLogReader, StorageError};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
 use raftmq_sim::SimMachine;
@@ -145,8 +145,8 @@ async fn log_vote_and_purge_point_are_found_again() {
     assert_eq!(state.last_log_id, Some(id(2, 4)));
     assert_eq!(state.last_purged_log_id, Some(id(1, 1)));
     let mut reader = storage.get_log_reader().await;
-    assert_eq!(openraft::RaftLogReader::read_vote(&mut reader).await.unwrap(), Some(vote));
-    let entries = openraft::RaftLogReader::try_get_log_entries(&mut reader, 0..100).await.unwrap();
+    assert_eq!(RaftLogReader::read_vote(&mut reader).await.unwrap(), Some(vote));
+    let entries = RaftLogReader::try_get_log_entries(&mut reader, 0..100).await.unwrap();
     let ids: Vec<LogId> = entries.into_iter().map(|entry| entry.id).collect();
     assert_eq!(ids, [id(1, 2), id(1, 3), id(2, 4)]);
 }
@@ -173,7 +173,7 @@ fn a_saved_vote_is_never_durable_before_the_appends_before_it() {
             let (mut storage, _applier) = open_on(cut.restart().seams(), root);
             let state = storage.get_log_state().now_or_never().unwrap().unwrap();
             let mut reader = storage.get_log_reader().now_or_never().unwrap();
-            let voted = openraft::RaftLogReader::read_vote(&mut reader).now_or_never().unwrap().unwrap();
+            let voted = RaftLogReader::read_vote(&mut reader).now_or_never().unwrap().unwrap();
             if voted.is_some() || saved.is_some() {
                 assert_eq!((voted, state.last_log_id), (Some(vote), Some(id(1, 1))), "step {steps}, seed {seed}");
             }
@@ -185,6 +185,47 @@ fn a_saved_vote_is_never_durable_before_the_appends_before_it() {
         steps += 1;
     }
     assert!(steps >= 2, "the vote waited for the flusher and for its own write");
+}
+
+/// A deposed leader reads entries for a follower while the entries of the next leader replace them.
+#[test]
+fn a_read_that_meets_a_truncation_finds_nothing_and_fails_nobody() {
+    let root = Path::new("/store");
+    let machine = SimMachine::new(7);
+    machine.make_directory(root).unwrap();
+    let (mut storage, _applier) = open_on(machine.seams(), root);
+    let append = |storage: &mut LogStorage, entries: Vec<Entry>| {
+        storage.append(entries, IOFlushed::noop()).now_or_never().unwrap().unwrap();
+        machine.spawn.run_until_idle();
+    };
+    let truncate = |storage: &mut LogStorage, last: LogId| {
+        let mut truncating = Box::pin(storage.truncate_after(Some(last)));
+        assert!((&mut truncating).now_or_never().is_none(), "it waits for the flusher");
+        machine.spawn.run_until_idle();
+        truncating.now_or_never().unwrap().unwrap();
+    };
+    append(&mut storage, (0..6).map(|index| blank(1, index)).collect());
+    let mut reader = storage.get_log_reader().now_or_never().unwrap();
+    let mut read = |from, to| reader.limited_get_log_entries(from, to).now_or_never().unwrap();
+    assert_eq!(read(3, 6).unwrap().len(), 3);
+
+    // The entries went just before the read, or during it.
+    truncate(&mut storage, id(1, 2));
+    assert_eq!(read(3, 6).unwrap().len(), 0);
+    append(&mut storage, vec![blank(2, 3)]);
+    assert_eq!(read(3, 6).unwrap().len(), 0);
+    append(&mut storage, vec![blank(2, 4), blank(2, 5)]);
+    let reader = storage.get_log_reader().now_or_never().unwrap();
+    let met = reader.unless_gone(6, || -> io::Result<()> {
+        truncate(&mut storage, id(1, 2));
+        append(&mut storage, (3..6).map(|index| blank(3, index)).collect());
+        Err(io::Error::other("no frame header"))
+    });
+    assert!(met.unwrap().is_none());
+
+    // Nothing was truncated: the disk is to blame, and openraft has to hear of it.
+    let failed = reader.unless_gone(6, || -> io::Result<()> { Err(io::Error::other("unreadable sector")) });
+    assert!(failed.unwrap_err().to_string().contains("unreadable sector"));
 }
 
 /// The worker threads of a dropped store end soon, but not at once, and hold its lock until then.
