@@ -5,22 +5,26 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
-use openraft::storage::{IOFlushed, RaftLogStorage};
-use openraft::{RaftLogReader, StorageError};
+use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
+use openraft::{RaftLogReader, RaftSnapshotBuilder, StorageError};
 use raftmq_sim::SimMachine;
+use raftmq_sim::disk::Faults;
 use raftmq_store::{FlushMode, FrameId, RaftStore, StoreConfig};
-use raftmq_sys::Seams;
+use raftmq_sys::{Disk, Seams};
 use tempfile::TempDir;
 
 use crate::applier::{AppliedStore, Applier};
 use crate::durable::Durable;
 use crate::hard_state::{HardState, HardStateFile};
 use crate::log_storage::LogStorage;
+use crate::metrics::RaftMetrics;
 use crate::snapshot::SnapshotFile;
 use crate::state_machine::{AppliedEntry, StateMachine};
-use crate::type_config::{Entry, Leader, LogId, Payload, TypeConfig, Vote};
+use crate::type_config::{Entry, Leader, LogId, Payload, SnapshotMeta, TypeConfig, Vote};
+
+const TABLES: &[u8] = &[7; 4096];
 
 /// Holds nothing: the suite's entries carry no records.
 struct NoTables;
@@ -37,11 +41,11 @@ impl StateMachine for NoTables {
     fn apply_done(&mut self) {}
 
     fn snapshot(&mut self) -> Result<Vec<u8>, String> {
-        Ok(b"tables".to_vec())
+        Ok(TABLES.to_vec())
     }
 
     fn install(&mut self, _applied: FrameId, snapshot: &[u8]) -> Result<(), String> {
-        if snapshot == b"tables" { Ok(()) } else { Err("other tables".to_owned()) }
+        if snapshot == TABLES { Ok(()) } else { Err("other tables".to_owned()) }
     }
 }
 
@@ -61,6 +65,10 @@ fn open(root: &Path) -> (LogStorage, Applier) {
 }
 
 fn open_on(seams: Seams, root: &Path) -> (LogStorage, Applier) {
+    try_open_on(seams, root).unwrap()
+}
+
+fn try_open_on(seams: Seams, root: &Path) -> Result<(LogStorage, Applier), String> {
     let store = RaftStore::open(config(root), seams.clone()).unwrap();
     let state = HardState {
         incarnation: 1,
@@ -95,8 +103,9 @@ fn open_on(seams: Seams, root: &Path) -> (LogStorage, Applier) {
         durable,
         snapshots: SnapshotFile::new(Arc::clone(&seams.disk), root).unwrap(),
         spawn: seams.spawn,
+        metrics: RaftMetrics::new(&seams.metrics, "g"),
     };
-    (storage, Applier::open(Box::new(NoTables), applied).unwrap())
+    Ok((storage, Applier::open(Box::new(NoTables), applied)?))
 }
 
 struct Builder;
@@ -226,6 +235,77 @@ fn a_read_that_meets_a_truncation_finds_nothing_and_fails_nobody() {
     // Nothing was truncated: the disk is to blame, and openraft has to hear of it.
     let failed = reader.unless_gone(6, || -> io::Result<()> { Err(io::Error::other("unreadable sector")) });
     assert!(failed.unwrap_err().to_string().contains("unreadable sector"));
+}
+
+const SNAPSHOT: &str = "/store/snapshot/tables";
+
+/// A store with three entries applied and a snapshot of the first.
+fn with_a_snapshot() -> (SimMachine, LogStorage, Applier) {
+    let root = Path::new("/store");
+    let machine = SimMachine::new(7);
+    machine.make_directory(root).unwrap();
+    let (mut storage, mut applier) = open_on(machine.seams(), root);
+    let entries = (0..3).map(|index| blank(1, index)).collect::<Vec<_>>();
+    storage.append(entries, IOFlushed::noop()).now_or_never().unwrap().unwrap();
+    machine.spawn.run_until_idle();
+    apply(&mut applier, [0]);
+    let saved = snapshot(&machine, &mut applier, false).unwrap();
+    assert_eq!(saved.last_log_id, Some(id(1, 0)));
+    apply(&mut applier, [1, 2]);
+    (machine, storage, applier)
+}
+
+fn apply<const N: usize>(applier: &mut Applier, indexes: [u64; N]) {
+    let entries = futures::stream::iter(indexes.map(|index| Ok((blank(1, index), None))));
+    applier.apply(entries).now_or_never().unwrap().unwrap();
+}
+
+fn snapshot(machine: &SimMachine, applier: &mut Applier, is_needed: bool) -> io::Result<SnapshotMeta> {
+    let mut builder = applier.try_create_snapshot_builder(is_needed).now_or_never().unwrap().unwrap();
+    let mut building = Box::pin(builder.build_snapshot());
+    loop {
+        match (&mut building).now_or_never() {
+            Some(built) => return built.map(|snapshot| snapshot.meta),
+            None => assert!(machine.spawn.run_until_idle() > 0, "nothing moves"),
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_written_leaves_the_old_one_and_the_member_runs() {
+    let (machine, _storage, mut applier) = with_a_snapshot();
+    let old = machine.disk.files()[Path::new(SNAPSHOT)].clone();
+    let space = machine.disk.space(Path::new("/store")).unwrap();
+    // Enough for the applied point of the consume queues, which comes before it.
+    let capacity_bytes = space.total_bytes - space.available_bytes + 1024;
+    machine.disk.set_faults(Faults { capacity_bytes: Some(capacity_bytes), ..Faults::default() });
+    assert_eq!(snapshot(&machine, &mut applier, false).unwrap().last_log_id, None, "no mark moves");
+    assert_eq!(machine.disk.files()[Path::new(SNAPSHOT)], old);
+    assert!(!machine.disk.files().contains_key(Path::new("/store/snapshot/tables.tmp")), "it takes no space");
+    assert!(snapshot(&machine, &mut applier, true).is_err(), "where nothing can stand in for it, it is an error");
+
+    machine.disk.set_faults(Faults::default());
+    assert_eq!(snapshot(&machine, &mut applier, false).unwrap().last_log_id, Some(id(1, 2)));
+    assert_ne!(machine.disk.files()[Path::new(SNAPSHOT)], old);
+}
+
+#[test]
+fn a_damaged_snapshot_counts_as_none_while_the_log_is_complete() {
+    let (machine, mut storage, mut applier) = with_a_snapshot();
+    machine.disk.flip_bit(Path::new(SNAPSHOT), 80, 3);
+    assert!(applier.get_current_snapshot().now_or_never().unwrap().unwrap().is_none());
+    let restarted = machine.fork().restart();
+    let (_storage, mut applier) = open_on(restarted.seams(), Path::new("/store"));
+    let (applied, _) = applier.applied_state().now_or_never().unwrap().unwrap();
+    assert_eq!(applied, None, "everything is applied again");
+
+    let mut purging = Box::pin(storage.purge(id(1, 0)));
+    assert!((&mut purging).now_or_never().is_none());
+    machine.spawn.run_until_idle();
+    purging.now_or_never().unwrap().unwrap();
+    let restarted = machine.restart();
+    let error = try_open_on(restarted.seams(), Path::new("/store")).err().unwrap();
+    assert!(error.contains("damaged"), "{error}");
 }
 
 /// The worker threads of a dropped store end soon, but not at once, and hold its lock until then.

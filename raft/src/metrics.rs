@@ -15,6 +15,7 @@ pub(crate) struct RaftMetrics {
     /// 1 while this member leads and takes proposals.
     pub(crate) leads: Gauge,
     pub(crate) leader_changes: Counter,
+    pub(crate) snapshots_failed: Counter,
 }
 
 impl RaftMetrics {
@@ -43,6 +44,11 @@ impl RaftMetrics {
             leader_changes: registry.counter(
                 "raftmq_raft_leader_changes_total",
                 "How often this member saw another leader.",
+                labels,
+            ),
+            snapshots_failed: registry.counter(
+                "raftmq_raft_snapshots_failed_total",
+                "Snapshots that could not be written; the one before stays.",
                 labels,
             ),
         }

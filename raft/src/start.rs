@@ -63,10 +63,11 @@ pub(crate) async fn start(
 
     let (done, opened) = oneshot::channel();
     let (open_config, seams) = (config.clone(), environment.seams.clone());
-    let open_seams = seams.clone();
+    let metrics = RaftMetrics::new(&seams.metrics, &config.group);
+    let (open_seams, open_metrics) = (seams.clone(), metrics.clone());
     let open_job = move || {
         // The caller of start may have given up.
-        let _ = done.send(open(open_config, open_seams, make_state_machine));
+        let _ = done.send(open(open_config, open_seams, open_metrics, make_state_machine));
     };
     seams.spawn.blocking("raft-open", Box::new(open_job));
     let opened = opened.await.map_err(|_| raft_error("the opening job was dropped".to_owned()))??;
@@ -116,7 +117,6 @@ pub(crate) async fn start(
         .await
         .map_err(|source| StartError::Listen { address: own.address.clone(), source })?;
     let role = Arc::new(watch::Sender::new(JOINING));
-    let metrics = RaftMetrics::new(&seams.metrics, &config.group);
     let bootstrap = Bootstrap {
         dialer: dialer.clone(),
         server: Arc::clone(&server),
@@ -149,6 +149,7 @@ pub(crate) async fn start(
 fn open(
     config: RaftConfig,
     seams: Seams,
+    metrics: RaftMetrics,
     make_state_machine: impl FnOnce(&OpenedStore) -> Result<Box<dyn StateMachine>, String>,
 ) -> Result<Opened, StartError> {
     let group = || config.group.clone();
@@ -180,6 +181,7 @@ fn open(
         durable: Arc::clone(&durable),
         snapshots,
         spawn: Arc::clone(&seams.spawn),
+        metrics,
     };
     let applier =
         Applier::open(machine, applied_store).map_err(|reason| StartError::StateMachine { group: group(), reason })?;
