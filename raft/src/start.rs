@@ -94,7 +94,12 @@ pub(crate) async fn start(
         LogStorage::new(Arc::clone(&writer), entries, flusher, Arc::clone(&durable), Arc::clone(&seams.spawn));
     let network = NetworkFactory {
         dialer: dialer.clone(),
-        control: Arc::new(Callers::new(dialer.clone(), Purpose::Control, config.response_deadline)),
+        control: Arc::new(Callers::new(
+            dialer.clone(),
+            Purpose::Control,
+            config.response_deadline,
+            metrics.calls_turned_away.clone(),
+        )),
         response_deadline: config.response_deadline,
     };
     let node = u64::from(own.slot);
@@ -132,7 +137,7 @@ pub(crate) async fn start(
         own: BrokerNode { incarnation: identity.incarnation, address: own.address, slot: own.slot },
         role,
         server,
-        forwards: Callers::new(dialer, Purpose::Forward, FORWARD_STALE),
+        forwards: Callers::new(dialer, Purpose::Forward, FORWARD_STALE, metrics.calls_turned_away.clone()),
         log,
         queues,
         writer,
