@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use crate::durable::Durable;
 use crate::membership;
-use crate::snapshot::{Snapshot, SnapshotFile};
+use crate::metrics::RaftMetrics;
+use crate::snapshot::{Snapshot, SnapshotError, SnapshotFile};
 use crate::state_machine::{AppliedEntry, StateMachine};
 use crate::type_config::{
     Entry, LogId, Membership, Payload, SnapshotMeta, StoredMembership, TypeConfig, frame_id, log_id,
@@ -41,6 +42,7 @@ pub(crate) struct AppliedStore {
     pub(crate) durable: Arc<Durable>,
     pub(crate) snapshots: SnapshotFile,
     pub(crate) spawn: Arc<dyn Spawn>,
+    pub(crate) metrics: RaftMetrics,
 }
 
 impl Applier {
@@ -50,7 +52,7 @@ impl Applier {
         let last = store.entries.last();
         let mut tables = machine.applied();
         if tables.is_none()
-            && let Some(snapshot) = store.snapshots.load().map_err(|error| error.to_string())?
+            && let Some(snapshot) = store.load().map_err(|error| error.to_string())?
         {
             check_not_past(snapshot.last, last, "the snapshot")?;
             machine.install(snapshot.last, &snapshot.tables)?;
@@ -123,17 +125,17 @@ impl Applier {
     }
 
     /// The tables as they are now, ready to be written.
-    fn builder(&mut self) -> Builder {
+    fn builder(&mut self, is_needed: bool) -> Builder {
         let last = self.applied;
         let membership = self.membership.clone();
         let tables = self.machine().snapshot();
-        Builder { last, membership, tables: Some(tables), store: self.store.clone() }
+        Builder { last, membership, tables: Some(tables), is_needed, store: self.store.clone() }
     }
 
     /// Writes a snapshot now, for an orderly close.
     pub(crate) async fn close(&mut self) -> io::Result<()> {
         if self.applied.is_some() {
-            self.builder().build_snapshot().await?;
+            self.builder(false).build_snapshot().await?;
         }
         Ok(())
     }
@@ -177,8 +179,13 @@ impl RaftStateMachine<TypeConfig> for Applier {
         Ok(())
     }
 
+    /// `force`: entries are purged and only a snapshot can stand in for them.
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        Some(self.builder(force))
+    }
+
     async fn get_snapshot_builder(&mut self) -> Builder {
-        self.builder()
+        self.builder(true)
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, tables: Bytes) -> io::Result<()> {
@@ -189,13 +196,14 @@ impl RaftStateMachine<TypeConfig> for Applier {
         let snapshot = stored(&last, &self.membership, tables);
         let membership = snapshot.membership.clone().map(|(id, bytes)| (id, bytes.to_vec()));
         self.store.durable.update_on(&*self.store.spawn, move |state| state.membership = membership).await?;
+        self.store.persist().await?;
         self.store.save(snapshot).await
     }
 
     /// None while it lies ahead of what is applied: after an unclean stop openraft would install it over consume
     /// queues that still lack its entries, instead of applying them.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
-        let Some(snapshot) = self.store.snapshots.load().map_err(io::Error::other)? else { return Ok(None) };
+        let Some(snapshot) = self.store.load().map_err(io::Error::other)? else { return Ok(None) };
         let last = log_id(snapshot.last);
         if self.applied.as_ref() < Some(&last) {
             return Ok(None);
@@ -224,24 +232,50 @@ fn stored(last: &LogId, membership: &StoredMembership, tables: Bytes) -> Snapsho
 }
 
 impl AppliedStore {
-    /// What the snapshot covers becomes durable before it does: a snapshot ahead of log or queues could not be used.
-    async fn save(&self, snapshot: Snapshot) -> io::Result<()> {
+    /// The newest snapshot. A damaged one counts as none while the log still holds every entry: it only saves the time
+    /// to apply them.
+    fn load(&self) -> Result<Option<Snapshot>, SnapshotError> {
+        match self.snapshots.load() {
+            Err(error @ SnapshotError::Damaged { .. }) if self.log_is_complete() => {
+                tracing::warn!(%error, "the snapshot is not used, the log holds all that it did");
+                Ok(None)
+            }
+            loaded => loaded,
+        }
+    }
+
+    /// Whether the log begins with the first entry ever, and nothing of it is purged.
+    fn log_is_complete(&self) -> bool {
+        self.durable.purged().is_none() && self.entries.first_index().is_none_or(|first| first == 0)
+    }
+
+    /// Makes durable what a snapshot is going to cover: one that is ahead of log or queues could not be used.
+    async fn persist(&self) -> io::Result<()> {
         let (done, flushed) = oneshot::channel();
         self.flusher.barrier(Box::new(move |result| {
             // Nobody waits any more only when the group stops.
             let _ = done.send(result);
         }));
         flushed.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
-        let (done, saved) = oneshot::channel();
-        let (queues, files) = (Arc::clone(&self.queues), self.snapshots.clone());
+        let queues = Arc::clone(&self.queues);
+        self.blocking(move || queues.persist()).await
+    }
+
+    async fn save(&self, snapshot: Snapshot) -> io::Result<()> {
+        let files = self.snapshots.clone();
+        self.blocking(move || files.save(&snapshot)).await
+    }
+
+    async fn blocking(&self, job: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        let (done, result) = oneshot::channel();
         self.spawn.blocking(
             "raft-snapshot",
             Box::new(move || {
                 // As above.
-                let _ = done.send(queues.persist().and_then(|()| files.save(&snapshot)));
+                let _ = done.send(job());
             }),
         );
-        saved.await.map_err(io::Error::other)?
+        result.await.map_err(io::Error::other)?
     }
 }
 
@@ -250,6 +284,8 @@ pub(crate) struct Builder {
     last: Option<LogId>,
     membership: StoredMembership,
     tables: Option<Result<Vec<u8>, String>>,
+    /// Whether it is an error if the snapshot cannot be written.
+    is_needed: bool,
     store: AppliedStore,
 }
 
@@ -259,11 +295,22 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let tables = self.tables.take().ok_or_else(|| io::Error::other("a builder builds one snapshot"))?;
         let tables = Bytes::from(tables.map_err(io::Error::other)?);
+        let mut meta = SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone() };
         // A snapshot of nothing is worth nothing at the next open.
         if let Some(last) = &self.last {
-            self.store.save(stored(last, &self.membership, tables.clone())).await?;
+            self.store.persist().await?;
+            match self.store.save(stored(last, &self.membership, tables.clone())).await {
+                Ok(()) => {}
+                Err(error) if self.is_needed => return Err(error),
+                Err(error) => {
+                    // The file before it stays, and the log holds the rest: the next start takes longer, no more. To
+                    // openraft it is a snapshot of nothing, which moves no mark of what could be purged.
+                    tracing::warn!(%error, "no new snapshot: the old one stays");
+                    self.store.metrics.snapshots_failed.add(1);
+                    meta = SnapshotMeta::default();
+                }
+            }
         }
-        let meta = SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone() };
         Ok(RaftSnapshot { meta, snapshot: tables })
     }
 }

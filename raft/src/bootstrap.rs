@@ -1,6 +1,9 @@
 //! The first boot of a group. An empty directory may be a new member's or a wiped one's, and only the others know:
 //! so it neither initialises nor votes until every configured peer has said that it is empty too. Then the lowest
 //! slot initialises; the others join when a member whose log names them by their incarnation calls.
+//!
+//! Every member remembers who initialised the group that it joined, the founder, and refuses members of a group of
+//! another founder: two processes of the lowest slot, started by mistake, may both find everybody empty.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -89,7 +92,12 @@ impl Bootstrap {
     /// A crash in between leaves a blank log, and the next start asks all peers again.
     async fn initialise(&self, incarnations: BTreeMap<u16, u128>) -> Result<(), String> {
         let durable = &self.dialer.identity.durable;
-        let joined = durable.update_on(&*self.server.spawn, |state| state.joined = true).await;
+        let founder = self.dialer.identity.incarnation;
+        let joined = durable.update_on(&*self.server.spawn, move |state| {
+            state.joined = true;
+            state.founder = Some(founder);
+        });
+        let joined = joined.await;
         joined.map_err(|error| error.to_string())?;
         let members: BTreeMap<u64, BrokerNode> = self
             .peers

@@ -44,7 +44,11 @@ impl Durable {
         lock(&self.copy).joined
     }
 
-    /// Durable when this returns; blocks for an fsync.
+    pub(crate) fn founder(&self) -> Option<u128> {
+        lock(&self.copy).founder
+    }
+
+    /// Durable when this returns; blocks for two fsyncs.
     pub(crate) fn update(&self, change: impl FnOnce(&mut HardState)) -> Result<(), HardStateError> {
         let mut file = lock(&self.file);
         file.update(change)?;

@@ -198,7 +198,9 @@ impl RaftGroup {
         match self.forwards.caller(&leader).call(Body::Forward(payload), timeout).await {
             Ok(Body::Forwarded(answer)) => Ok(answer),
             Ok(_) => Err(unknown("not the answer to a forwarded request".to_owned())),
-            Err(CallError::NotSent(reason)) => Err(ForwardError::NotSent { slot, reason }),
+            Err(error @ (CallError::NotSent(_) | CallError::Full { .. })) => {
+                Err(ForwardError::NotSent { slot, reason: error.to_string() })
+            }
             Err(error) => Err(unknown(error.to_string())),
         }
     }

@@ -122,7 +122,7 @@ impl RefusalLog {
 }
 
 impl Identity {
-    fn hello(&self, slot: u16, incarnation: Option<u128>, purpose: Purpose) -> Hello {
+    pub(crate) fn hello(&self, slot: u16, incarnation: Option<u128>, purpose: Purpose) -> Hello {
         Hello {
             format: FORMAT,
             cluster: self.cluster.clone(),
@@ -135,6 +135,7 @@ impl Identity {
             joined: self.durable.joined(),
             segment_bytes: self.segment_bytes,
             slots: self.slots.clone(),
+            founder: self.durable.founder().map(wire::incarnation_bytes).unwrap_or_default(),
             authentication: bytes::Bytes::new(),
         }
     }
@@ -186,6 +187,12 @@ impl Identity {
             );
             return Verdict::Refuse(Refusal { reason, replaced: true });
         }
+        let founder = wire::incarnation(&hello.founder);
+        if let Some((ours, theirs)) = self.durable.founder().zip(founder)
+            && ours != theirs
+        {
+            return refuse(another_group(&own, from));
+        }
         if hello.purpose() == Purpose::Probe {
             if !self.durable.joined() && !hello.joined && hello.slots != self.slots {
                 return refuse(format!(
@@ -202,29 +209,41 @@ impl Identity {
             return Verdict::Welcome;
         }
         if hello.joined && to_incarnation.is_some() {
-            return Verdict::Join;
+            return Verdict::Join { founder };
         }
         refuse(format!("{own} is not part of its group yet"))
     }
+}
+
+/// Two processes of one slot, say, have each initialised a group of this name: their logs begin with different entries
+/// under the same id, so members of the one must not take part in the other.
+pub(crate) fn another_group(own: &str, from: u32) -> String {
+    format!(
+        "{own} joined a group that another member founded than the group of n{from}: two groups of this name were \
+         initialised, and one of them has to be removed with its directories"
+    )
 }
 
 /// The answer to a Hello.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Verdict {
     Welcome,
-    /// Welcome, and from now on this member is part of the group: the sender's log names it by its incarnation.
-    Join,
+    /// Welcome, and from now on this member is part of the group that `founder` initialised: the sender's log names
+    /// it by its incarnation.
+    Join {
+        founder: Option<u128>,
+    },
     Refuse(Refusal),
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use raftmq_sys::RealDisk;
 
     use super::*;
     use crate::hard_state::{HardState, HardStateFile};
 
-    fn identity(slot: u16, incarnation: u128, joined: bool) -> (tempfile::TempDir, Identity) {
+    pub(crate) fn identity(slot: u16, incarnation: u128, joined: bool) -> (tempfile::TempDir, Identity) {
         let directory = tempfile::tempdir().unwrap();
         let state = HardState {
             incarnation,
@@ -233,6 +252,7 @@ mod tests {
             cluster: "c".to_owned(),
             group: "g".to_owned(),
             joined,
+            founder: None,
             vote: None,
             purged: None,
             membership: None,
@@ -291,7 +311,10 @@ mod tests {
     fn an_empty_member_joins_only_a_group_that_names_its_incarnation() {
         let (_a, zero) = identity(0, 100, true);
         let (_b, one) = identity(1, 101, false);
-        assert_eq!(one.judge(&zero.hello(1, Some(101), Purpose::Control), None, false), Verdict::Join);
+        assert_eq!(
+            one.judge(&zero.hello(1, Some(101), Purpose::Control), None, false),
+            Verdict::Join { founder: None }
+        );
         assert!(reason(one.judge(&zero.hello(1, Some(7), Purpose::Control), None, false)).contains("wiped"));
         assert!(reason(one.judge(&zero.hello(1, None, Purpose::Control), None, false)).contains("not part"));
         assert_eq!(one.judge(&zero.hello(1, None, Purpose::Probe), None, false), Verdict::Welcome);
@@ -304,6 +327,32 @@ mod tests {
         assert_eq!(one.judge(&zero.hello(1, None, Purpose::Probe), None, false), Verdict::Welcome);
         zero.slots = vec![0, 1];
         assert!(reason(one.judge(&zero.hello(1, None, Purpose::Probe), None, false)).contains("[0, 1]"));
+    }
+
+    #[test]
+    fn who_joined_one_group_is_refused_by_another_of_the_same_name() {
+        let (_a, zero) = identity(0, 100, true);
+        let (_b, twin) = identity(0, 200, true);
+        let (_c, one) = identity(1, 101, true);
+        let (_d, two) = identity(2, 102, false);
+        let founded = |identity: &Identity, founder| {
+            identity.durable.update(|state| state.founder = Some(founder)).unwrap();
+        };
+        founded(&zero, 100);
+        founded(&twin, 200);
+        founded(&one, 100);
+        // No membership is in any log yet, so only the founder tells them apart.
+        for purpose in [Purpose::Probe, Purpose::Control, Purpose::Append] {
+            let incarnation = Some(101).filter(|_| purpose != Purpose::Probe);
+            let refused = reason(one.judge(&twin.hello(1, incarnation, purpose), None, false));
+            assert!(refused.contains("two groups of this name"), "{refused}");
+            assert_eq!(one.judge(&zero.hello(1, incarnation, purpose), None, false), Verdict::Welcome);
+        }
+        let join = two.judge(&twin.hello(2, Some(102), Purpose::Control), None, false);
+        assert_eq!(join, Verdict::Join { founder: Some(200) });
+        two.durable.update(|state| (state.joined, state.founder) = (true, Some(200))).unwrap();
+        // The third member has the same incarnation in both groups, and is refused all the same.
+        assert!(reason(one.judge(&two.hello(1, Some(101), Purpose::Append), None, false)).contains("two groups"));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What a member must never forget, beside the log: its vote, who it is, where its log begins.
 //!
-//! The file `raft-state` has two slots of 4 KiB, written in turn and made durable before the change counts. A torn
-//! write leaves the other slot, which holds the state before. Layout: `docs/on-disk-format.md`, "Hard state".
+//! The file `raft-state` has two slots of 4 KiB. A change is written to the first and made durable, then to the second
+//! and made durable, and only then it counts. So both slots hold whatever anybody has acted on: a slot that is torn or
+//! damaged is never the only one, and no vote is forgotten with it. Votes are rare enough for the second fdatasync.
+//! Layout: `docs/on-disk-format.md`, "Hard state".
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ const VOTE: u16 = 1 << 1;
 const VOTE_COMMITTED: u16 = 1 << 2;
 const PURGED: u16 = 1 << 3;
 const MEMBERSHIP: u16 = 1 << 4;
+const FOUNDER: u16 = 1 << 5;
 
 /// A vote as stored: for whom, in which term, and whether a majority granted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub(crate) struct HardState {
     pub(crate) group: String,
     /// Set once this member is part of the group; before, it neither votes nor takes entries.
     pub(crate) joined: bool,
+    /// The incarnation of the member that initialised the group: tells it from another group of the same name.
+    pub(crate) founder: Option<u128>,
     pub(crate) vote: Option<StoredVote>,
     /// Where the log begins: everything up to here is logically gone.
     pub(crate) purged: Option<FrameId>,
@@ -55,6 +60,10 @@ pub(crate) enum HardStateError {
     Io(#[from] io::Error),
     #[error("{path} has no valid slot (first: {first}; second: {second})")]
     Damaged { path: PathBuf, first: SlotError, second: SlotError },
+    #[error("{path} was written by a newer version: a slot has format {format}, this version reads {FORMAT}")]
+    Newer { path: PathBuf, format: u16 },
+    #[error("{path} is damaged: its slots hold different states under the sequence number {sequence}")]
+    Contradictory { path: PathBuf, sequence: u64 },
     #[error("hard state of {bytes} bytes exceeds the {SLOT_BYTES} bytes of a slot")]
     TooLarge { bytes: usize },
     #[error("hard state is poisoned by an earlier I/O failure")]
@@ -87,29 +96,19 @@ pub(crate) struct HardStateFile {
 }
 
 impl HardStateFile {
-    /// The state of an existing directory; `None` if it was never made. Durable when this returns: a process that was
-    /// killed between write and sync leaves a state that only the page cache holds, and whoever acts on it now must
-    /// not find an older one after a power cut.
+    /// The state of an existing directory; `None` if it was never made. Durable when this returns, whatever the process
+    /// before left: what was found is written again, for after a failed fsync Linux shows pages that never reached the
+    /// disk and calls them clean, and an fsync of them would say Ok and do nothing.
     pub(crate) fn open(disk: &dyn Disk, directory: &Path) -> Result<Option<HardStateFile>, HardStateError> {
         let path = directory.join(FILE_NAME);
         if !disk.exists(&path) {
             return Ok(None);
         }
         let file = disk.open(&path, Open::Write)?;
-        let first = read_slot(&*file, 0)?;
-        let second = read_slot(&*file, 1)?;
-        let (sequence, state) = match (first, second) {
-            (Ok(first), Ok(second)) => {
-                if first.0 > second.0 {
-                    first
-                } else {
-                    second
-                }
-            }
-            (Ok(only), Err(_)) | (Err(_), Ok(only)) => only,
-            (Err(first), Err(second)) => return Err(HardStateError::Damaged { path, first, second }),
-        };
-        file.sync_data()?;
+        let slots = [read_slot(&*file, 0)?, read_slot(&*file, 1)?];
+        let (newest, sequence, state) = choose(&path, slots)?;
+        // The slot that was found newest goes first: until it is durable the other one may be the only one that is.
+        write_slots(&*file, [newest, 1 - newest], &encode(sequence, &state)?)?;
         disk.sync_dir(directory)?;
         Ok(Some(HardStateFile { file, sequence, state, poisoned: false }))
     }
@@ -118,10 +117,8 @@ impl HardStateFile {
     pub(crate) fn create(disk: &dyn Disk, directory: &Path, state: HardState) -> Result<HardStateFile, HardStateError> {
         let path = directory.join(FILE_NAME);
         let sequence = 1;
-        let mut content = vec![0; 2 * SLOT_BYTES];
-        let at = slot_position(sequence) as usize;
-        content[at..at + SLOT_BYTES].copy_from_slice(&encode(sequence, &state)?);
-        disk.replace(&path, &content)?;
+        let slot = encode(sequence, &state)?;
+        disk.replace(&path, &[slot.as_slice(), slot.as_slice()].concat())?;
         let file = disk.open(&path, Open::Write)?;
         Ok(HardStateFile { file, sequence, state, poisoned: false })
     }
@@ -143,8 +140,7 @@ impl HardStateFile {
         }
         let sequence = self.sequence + 1;
         let slot = encode(sequence, &state)?;
-        let written = self.file.write_at(&slot, slot_position(sequence)).and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
+        if let Err(error) = write_slots(&*self.file, [0, 1], &slot) {
             self.poisoned = true;
             return Err(error.into());
         }
@@ -154,13 +150,50 @@ impl HardStateFile {
     }
 }
 
-fn slot_position(sequence: u64) -> u64 {
-    (sequence & 1) * SLOT_BYTES as u64
+/// Writes one state to both slots in this order, each durable before the next is touched.
+fn write_slots(file: &dyn DiskFile, order: [usize; 2], slot: &[u8]) -> io::Result<()> {
+    for index in order {
+        file.write_at(slot, slot_position(index))?;
+        file.sync_data()?;
+    }
+    Ok(())
 }
 
-fn read_slot(file: &dyn DiskFile, slot: u64) -> io::Result<Result<(u64, HardState), SlotError>> {
+/// The slot that holds the newest state, its sequence number and the state.
+///
+/// A slot that does not count was torn, before anybody acted on it, or is damaged; in both cases the other one holds
+/// everything that anybody has acted on.
+fn choose(path: &Path, slots: [Slot; 2]) -> Result<(usize, u64, HardState), HardStateError> {
+    for (slot, content) in slots.iter().enumerate() {
+        match content {
+            Err(SlotError::Format(format)) => {
+                return Err(HardStateError::Newer { path: path.to_owned(), format: *format });
+            }
+            Err(error) => tracing::warn!(path = %path.display(), slot, %error, "a slot of the hard state is bad"),
+            Ok(_) => {}
+        }
+    }
+    match slots {
+        [Ok(first), Ok(second)] if first.0 == second.0 && first.1 != second.1 => {
+            Err(HardStateError::Contradictory { path: path.to_owned(), sequence: first.0 })
+        }
+        [Ok(first), Ok(second)] if first.0 < second.0 => Ok((1, second.0, second.1)),
+        [Ok(first), _] => Ok((0, first.0, first.1)),
+        [Err(_), Ok(second)] => Ok((1, second.0, second.1)),
+        [Err(first), Err(second)] => Err(HardStateError::Damaged { path: path.to_owned(), first, second }),
+    }
+}
+
+fn slot_position(slot: usize) -> u64 {
+    (slot * SLOT_BYTES) as u64
+}
+
+/// What a slot says: sequence number and state.
+type Slot = Result<(u64, HardState), SlotError>;
+
+fn read_slot(file: &dyn DiskFile, slot: usize) -> io::Result<Slot> {
     let mut bytes = vec![0; SLOT_BYTES];
-    match file.read_at(&mut bytes, slot * SLOT_BYTES as u64) {
+    match file.read_at(&mut bytes, slot_position(slot)) {
         Ok(()) => Ok(decode(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Err(SlotError::Empty)),
         Err(error) => Err(error),
@@ -182,6 +215,10 @@ fn encode(sequence: u64, state: &HardState) -> Result<Vec<u8>, HardStateError> {
     if state.membership.is_some() {
         flags |= MEMBERSHIP;
     }
+    let founder = state.founder.map(u128::to_be_bytes);
+    if founder.is_some() {
+        flags |= FOUNDER;
+    }
     let nothing = FrameId { term: 0, leader: 0, index: 0 };
     let purged = state.purged.unwrap_or(nothing);
     let (membership_id, membership) = match &state.membership {
@@ -189,7 +226,8 @@ fn encode(sequence: u64, state: &HardState) -> Result<Vec<u8>, HardStateError> {
         None => (nothing, &[][..]),
     };
     let variable = [state.cluster.as_bytes(), state.group.as_bytes(), membership];
-    let length = FIXED_BYTES + variable.iter().map(|part| 2 + part.len()).sum::<usize>();
+    let founder = founder.as_ref().map_or(&[][..], |founder| founder);
+    let length = FIXED_BYTES + variable.iter().map(|part| 2 + part.len()).sum::<usize>() + founder.len();
     if length + CRC_BYTES > SLOT_BYTES {
         return Err(HardStateError::TooLarge { bytes: length + CRC_BYTES });
     }
@@ -214,13 +252,14 @@ fn encode(sequence: u64, state: &HardState) -> Result<Vec<u8>, HardStateError> {
         slot.extend_from_slice(&(part.len() as u16).to_be_bytes());
         slot.extend_from_slice(part);
     }
+    slot.extend_from_slice(founder);
     let crc = crc32c::crc32c(&slot);
     slot.extend_from_slice(&crc.to_be_bytes());
     slot.resize(SLOT_BYTES, 0);
     Ok(slot)
 }
 
-fn decode(slot: &[u8]) -> Result<(u64, HardState), SlotError> {
+fn decode(slot: &[u8]) -> Slot {
     if slot.iter().all(|byte| *byte == 0) {
         return Err(SlotError::Empty);
     }
@@ -230,9 +269,6 @@ fn decode(slot: &[u8]) -> Result<(u64, HardState), SlotError> {
         return Err(SlotError::Magic(magic));
     }
     let format = u16::from_be_bytes(fields.array()?);
-    if format != FORMAT {
-        return Err(SlotError::Format(format));
-    }
     let length = u16::from_be_bytes(fields.array()?);
     let end = usize::from(length);
     if end < FIXED_BYTES || end + CRC_BYTES > slot.len() {
@@ -240,6 +276,10 @@ fn decode(slot: &[u8]) -> Result<(u64, HardState), SlotError> {
     }
     if crc32c::crc32c(&slot[..end]).to_be_bytes() != slot[end..end + CRC_BYTES] {
         return Err(SlotError::Crc);
+    }
+    // Only now: every format keeps length and checksum where they are, so this is another version and not a flip.
+    if format != FORMAT {
+        return Err(SlotError::Format(format));
     }
     fields.bytes = &slot[..end];
     let sequence = fields.u64()?;
@@ -254,6 +294,7 @@ fn decode(slot: &[u8]) -> Result<(u64, HardState), SlotError> {
     let cluster = fields.text()?;
     let group = fields.text()?;
     let membership = fields.part()?.to_vec();
+    let founder = if flags & FOUNDER != 0 { Some(u128::from_be_bytes(fields.array()?)) } else { None };
     let state = HardState {
         incarnation,
         node,
@@ -261,6 +302,7 @@ fn decode(slot: &[u8]) -> Result<(u64, HardState), SlotError> {
         cluster,
         group,
         joined: flags & JOINED != 0,
+        founder,
         vote: (flags & VOTE != 0).then_some(vote),
         purged: (flags & PURGED != 0).then_some(purged),
         membership: (flags & MEMBERSHIP != 0).then_some((membership_id, membership)),
@@ -321,6 +363,7 @@ mod tests {
             cluster: "c".to_owned(),
             group: "g".to_owned(),
             joined: true,
+            founder: Some(0x1112_1314_1516_1718_191A_1B1C_1D1E_1F20),
             vote: Some(StoredVote { term: 7, node: 1, committed: true }),
             purged: None,
             membership: Some((FrameId { term: 1, leader: 0, index: 0 }, vec![0xAA, 0xBB])),
@@ -332,57 +375,159 @@ mod tests {
         let slot = encode(5, &sample()).unwrap();
         #[rustfmt::skip]
         let golden = [
-            0x52, 0x4D, 0x51, 0x48, 0, 1, 0, 122, // magic, format, length
+            0x52, 0x4D, 0x51, 0x48, 0, 1, 0, 138, // magic, format, length
             0, 0, 0, 0, 0, 0, 0, 5, // sequence
             1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, // incarnation
             0, 0, 0, 0, 0, 0, 0, 2, // node
-            0, 2, 0, 0b1_0111, 0, 0, 0, 0, // slot, flags, reserved
+            0, 2, 0, 0b11_0111, 0, 0, 0, 0, // slot, flags, reserved
             0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, // vote: term, node
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // purged
             0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // membership's entry
             0, 1, b'c', 0, 1, b'g', 0, 2, 0xAA, 0xBB, // cluster, group, membership
+            17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, // founder
         ];
         assert_eq!(slot[..golden.len()], golden);
         assert_eq!(slot[golden.len()..golden.len() + 4], crc32c::crc32c(&golden).to_be_bytes());
         assert_eq!(slot.len(), SLOT_BYTES);
         assert_eq!(decode(&slot).unwrap(), (5, sample()));
+        let unknown = HardState { founder: None, ..sample() };
+        assert_eq!(decode(&encode(5, &unknown).unwrap()).unwrap(), (5, unknown));
     }
 
     #[test]
     fn a_flip_of_any_used_byte_is_noticed() {
         let slot = encode(5, &sample()).unwrap();
-        for at in 0..126 {
+        for at in 0..142 {
             let mut flipped = slot.clone();
             flipped[at] ^= 0x40;
             assert!(decode(&flipped).is_err(), "byte {at}");
         }
     }
 
+    const ROOT: &str = "/r";
+
+    fn vote(term: u64) -> Option<StoredVote> {
+        Some(StoredVote { term, node: term % 3, committed: false })
+    }
+
+    fn in_term(term: u64) -> HardState {
+        HardState { vote: vote(term), ..sample() }
+    }
+
+    fn machine() -> SimMachine {
+        let machine = SimMachine::new(0);
+        machine.make_directory(Path::new(ROOT)).unwrap();
+        machine
+    }
+
+    /// A machine whose file holds these slots, as they are.
+    fn with_slots(slots: [Vec<u8>; 2]) -> SimMachine {
+        let machine = machine();
+        drop(HardStateFile::create(&*machine.disk, Path::new(ROOT), sample()).unwrap());
+        machine.disk.edit_at_rest(&Path::new(ROOT).join(FILE_NAME), |bytes| *bytes = slots.concat());
+        machine
+    }
+
+    /// The state that the next process finds; it finds the same when it is started again, and after a power cut.
+    fn found(machine: &SimMachine) -> Result<HardState, String> {
+        let open = |machine: &SimMachine| {
+            let opened = HardStateFile::open(&*machine.disk, Path::new(ROOT));
+            opened.map(|file| file.expect("the file exists").state().clone()).map_err(|error| error.to_string())
+        };
+        let up = machine.restart();
+        let state = open(&up);
+        let again = up.restart();
+        assert_eq!(open(&again), state, "a second open finds something else");
+        again.disk.power_cut(1);
+        assert_eq!(open(&again.restart()), state, "a power cut changes what was found");
+        state
+    }
+
+    #[test]
+    fn both_slots_hold_whatever_was_reported() {
+        let machine = machine();
+        let mut file = HardStateFile::create(&*machine.disk, Path::new(ROOT), sample()).unwrap();
+        for term in 8..11 {
+            file.update(|state| state.vote = vote(term)).unwrap();
+            let bytes = machine.disk.durable_files().remove(&Path::new(ROOT).join(FILE_NAME)).unwrap();
+            assert_eq!(bytes.len(), 2 * SLOT_BYTES);
+            for slot in bytes.chunks(SLOT_BYTES) {
+                assert_eq!(decode(slot).unwrap().1, in_term(term));
+            }
+        }
+    }
+
+    /// The damage suite. In each case the last reported state is in term 9.
+    #[test]
+    fn a_flip_of_any_bit_or_a_cut_at_any_length_forgets_no_vote() {
+        let slot = |sequence, term| encode(sequence, &in_term(term)).unwrap();
+        let up = machine();
+        let mut file = HardStateFile::create(&*up.disk, Path::new(ROOT), sample()).unwrap();
+        (8..10).for_each(|term| file.update(|state| state.vote = vote(term)).unwrap());
+        let bytes = up.disk.durable_files().remove(&Path::new(ROOT).join(FILE_NAME)).unwrap();
+        let at_rest = [bytes[..SLOT_BYTES].to_vec(), bytes[SLOT_BYTES..].to_vec()];
+        let flip = |slots: &[Vec<u8>; 2], at: usize, bit: usize| {
+            let mut flipped = slots.clone();
+            flipped[at / SLOT_BYTES][at % SLOT_BYTES] ^= 1 << bit;
+            with_slots(flipped)
+        };
+        for at in 0..2 * SLOT_BYTES {
+            for bit in 0..8 {
+                assert_eq!(found(&flip(&at_rest, at, bit)), Ok(in_term(9)), "bit {bit} of byte {at}");
+            }
+        }
+        // Killed while it wrote term 10: nobody knows of that one, so it may be there or not.
+        let torn = [slot(4, 10), slot(3, 9)];
+        for at in 0..2 * SLOT_BYTES {
+            let state = found(&flip(&torn, at, 0));
+            assert!(state == Ok(in_term(9)) || state == Ok(in_term(10)), "byte {at}: {state:?}");
+        }
+        for length in 0..=2 * SLOT_BYTES {
+            let machine = with_slots(at_rest.clone());
+            machine.disk.edit_at_rest(&Path::new(ROOT).join(FILE_NAME), |bytes| bytes.truncate(length));
+            let state = found(&machine);
+            if length < SLOT_BYTES {
+                assert!(state.clone().unwrap_err().contains("no valid slot"), "cut to {length}: {state:?}");
+            } else {
+                assert_eq!(state, Ok(in_term(9)), "cut to {length}");
+            }
+        }
+    }
+
     #[test]
     fn a_torn_write_leaves_the_state_before() {
-        let directory = tempfile::tempdir().unwrap();
-        let disk = RealDisk::new();
-        assert!(HardStateFile::open(&disk, directory.path()).unwrap().is_none());
-        let mut file = HardStateFile::create(&disk, directory.path(), sample()).unwrap();
-        for term in 8..12 {
-            file.update(|state| state.vote = Some(StoredVote { term, node: 0, committed: false })).unwrap();
+        let slot = |sequence, term| encode(sequence, &in_term(term)).unwrap();
+        for torn in 0..SLOT_BYTES {
+            let mix = |new: &[u8], old: &[u8]| [&new[..torn], &old[torn..]].concat();
+            let state = found(&with_slots([mix(&slot(6, 10), &slot(5, 9)), slot(5, 9)]));
+            let whole = mix(&slot(6, 10), &slot(5, 9)) == slot(6, 10);
+            assert_eq!(state, Ok(in_term(if whole { 10 } else { 9 })), "the first slot torn after {torn} bytes");
+            let state = found(&with_slots([slot(6, 10), mix(&slot(6, 10), &slot(5, 9))]));
+            assert_eq!(state, Ok(in_term(10)), "the second slot torn after {torn} bytes");
         }
-        let before = file.state().clone();
-        drop(file);
+    }
 
-        // The next write would go to the slot of sequence 6; tear it at every length.
-        let path = directory.path().join(FILE_NAME);
-        let raw = disk.open(&path, Open::Write).unwrap();
-        let mut next = before.clone();
-        next.vote = Some(StoredVote { term: 12, node: 0, committed: false });
-        let slot = encode(6, &next).unwrap();
-        for torn in [0, 1, 8, 16, 60, 121, 125] {
-            raw.write_at(&slot[..torn], slot_position(6)).unwrap();
-            let reopened = HardStateFile::open(&disk, directory.path()).unwrap().unwrap();
-            assert_eq!(reopened.state(), &before, "torn after {torn} bytes");
+    #[test]
+    fn a_slot_of_a_newer_format_is_refused_and_left_alone() {
+        let mut newer = encode(6, &in_term(10)).unwrap();
+        newer[4..6].copy_from_slice(&2u16.to_be_bytes());
+        let length = usize::from(u16::from_be_bytes([newer[6], newer[7]]));
+        let crc = crc32c::crc32c(&newer[..length]);
+        newer[length..length + CRC_BYTES].copy_from_slice(&crc.to_be_bytes());
+        let old = encode(5, &in_term(9)).unwrap();
+        for slots in [[newer.clone(), old.clone()], [old, newer.clone()], [newer, vec![0xFF; SLOT_BYTES]]] {
+            let machine = with_slots(slots.clone());
+            let error = found(&machine).unwrap_err();
+            assert!(error.contains("written by a newer version"), "{error}");
+            assert_eq!(machine.disk.files()[&Path::new(ROOT).join(FILE_NAME)], slots.concat());
         }
-        raw.write_at(&slot, slot_position(6)).unwrap();
-        assert_eq!(HardStateFile::open(&disk, directory.path()).unwrap().unwrap().state(), &next);
+    }
+
+    #[test]
+    fn slots_that_contradict_each_other_are_damage() {
+        let slot = |term| encode(5, &in_term(term)).unwrap();
+        let error = found(&with_slots([slot(8), slot(9)])).unwrap_err();
+        assert!(error.contains("different states"), "{error}");
     }
 
     fn term(file: &HardStateFile) -> u64 {
@@ -433,15 +578,46 @@ mod tests {
         }
     }
 
+    /// An fsync fails and the process is started again on the same boot: the page cache shows the write and calls it
+    /// clean, and what it acts on must still be there when the power goes.
+    #[test]
+    fn a_vote_found_after_a_failed_sync_survives_a_power_cut() {
+        let directory = Path::new(ROOT);
+        for (seed, failing) in (0..16).flat_map(|seed| (0..).map(move |failing| (seed, failing)).take(16)) {
+            let machine = SimMachine::new(seed);
+            machine.make_directory(directory).unwrap();
+            let up = machine.restart();
+            up.disk.set_faults(Faults { failing_sync: Some(failing), ..Faults::default() });
+            let mut reported = 0;
+            if vote_on(&*up.disk, directory, &mut reported).is_ok() {
+                assert!(failing > 10, "two syncs for each of five votes");
+                continue;
+            }
+            // The sync of the next start may fail too.
+            for second in 0..3 {
+                let up = up.fork().restart();
+                up.disk.set_faults(Faults { failing_sync: Some(second), ..Faults::default() });
+                let (up, found) = match HardStateFile::open(&*up.disk, directory) {
+                    Ok(found) => (up, found),
+                    Err(_) => {
+                        let up = up.restart();
+                        let found = HardStateFile::open(&*up.disk, directory).unwrap();
+                        (up, found)
+                    }
+                };
+                let promised = found.as_ref().map_or(0, term);
+                assert!(promised >= reported, "sync {failing} failed: {reported} was reported, {promised} found");
+                up.disk.power_cut(seed);
+                let again = HardStateFile::open(&*up.restart().disk, directory).unwrap();
+                assert_eq!(again.as_ref().map_or(0, term), promised, "seed {seed}, sync {failing}, then {second}");
+            }
+        }
+    }
+
     #[test]
     fn two_bad_slots_are_damage_and_not_a_new_member() {
-        let directory = tempfile::tempdir().unwrap();
-        let disk = RealDisk::new();
-        drop(HardStateFile::create(&disk, directory.path(), sample()).unwrap());
-        let raw = disk.open(&directory.path().join(FILE_NAME), Open::Write).unwrap();
-        raw.write_at(&[0xFF; 64], slot_position(1)).unwrap();
-        let error = HardStateFile::open(&disk, directory.path()).err().unwrap();
-        assert!(error.to_string().contains("no valid slot"), "{error}");
+        let error = found(&with_slots([vec![0xFF; SLOT_BYTES], vec![0; SLOT_BYTES]])).unwrap_err();
+        assert!(error.contains("no valid slot"), "{error}");
     }
 
     #[test]

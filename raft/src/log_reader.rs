@@ -47,6 +47,26 @@ impl LogReader {
         let frames = self.entries.read(from, to, READ_BYTES).map_err(io::Error::other)?;
         frames.into_iter().map(|frame| Entry::of_frame(frame).map_err(io::Error::other)).collect()
     }
+
+    /// Runs a read of entries below `to`. `None` if it failed because a truncation took them: a leader that was
+    /// deposed may still be reading for a follower while the next leader's entries replace its own. What such a read
+    /// sees depends on the moment, so the log is asked afterwards. Any other failure is one of the disk.
+    pub(crate) fn unless_gone<T>(&self, to: u64, read: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
+        let last = || to.checked_sub(1).and_then(|last| self.entries.id(last));
+        let before = last();
+        match read() {
+            Ok(read) => Ok(Some(read)),
+            Err(error) => match last() {
+                // Equal ids are the same entry, so the range was there all the time.
+                Some(after) if before == Some(after) => Err(error),
+                _ if self.entries.first_index().is_some_and(|first| to <= first) => Err(error),
+                _ => {
+                    tracing::info!(to, %error, "a read met a truncation of the log");
+                    Ok(None)
+                }
+            },
+        }
+    }
 }
 
 impl RaftLogReader<TypeConfig> for LogReader {
@@ -54,27 +74,39 @@ impl RaftLogReader<TypeConfig> for LogReader {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        let (mut next, end) = self.present(range);
-        let mut entries = Vec::new();
-        while next < end {
-            let more = self.read(next, end)?;
-            next += more.len() as u64;
-            entries.extend(more);
+        // As often as the log is truncated meanwhile: each time the range that is left is read anew.
+        loop {
+            let (start, end) = self.present(range.clone());
+            let read = self.unless_gone(end, || {
+                let mut entries = Vec::new();
+                let mut next = start;
+                while next < end {
+                    let more = self.read(next, end)?;
+                    next += more.len() as u64;
+                    entries.extend(more);
+                }
+                Ok(entries)
+            })?;
+            if let Some(entries) = read {
+                return Ok(entries);
+            }
         }
-        Ok(entries)
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
         Ok(self.durable.vote())
     }
 
+    /// Empty if the range is gone. openraft then sends what it would without entries and asks again, until the
+    /// replication of the deposed leader ends; an error would stop this member for good.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         if start >= end {
             return Ok(Vec::new());
         }
-        self.read(start, end)
+        Ok(self.unless_gone(end, || self.read(start, end))?.unwrap_or_default())
     }
 
+    /// Of committed entries, for apply: those are never truncated, so any failure is an error.
     async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,

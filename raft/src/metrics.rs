@@ -15,6 +15,9 @@ pub(crate) struct RaftMetrics {
     /// 1 while this member leads and takes proposals.
     pub(crate) leads: Gauge,
     pub(crate) leader_changes: Counter,
+    pub(crate) snapshots_failed: Counter,
+    /// Bound [`crate::caller::UNANSWERED_CALLS`] or [`crate::caller::UNANSWERED_BYTES`] was hit.
+    pub(crate) calls_turned_away: Counter,
 }
 
 impl RaftMetrics {
@@ -43,6 +46,16 @@ impl RaftMetrics {
             leader_changes: registry.counter(
                 "raftmq_raft_leader_changes_total",
                 "How often this member saw another leader.",
+                labels,
+            ),
+            snapshots_failed: registry.counter(
+                "raftmq_raft_snapshots_failed_total",
+                "Snapshots that could not be written; the one before stays.",
+                labels,
+            ),
+            calls_turned_away: registry.counter(
+                "raftmq_raft_calls_turned_away_total",
+                "Calls to another member refused because too many, or too many bytes, were not answered yet.",
                 labels,
             ),
         }

@@ -16,6 +16,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
     TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
+use raftmq_sys::metrics::Counter;
 use tokio::time::Instant;
 
 use crate::caller::{CallError, Caller};
@@ -43,7 +44,7 @@ fn network(error: &impl std::fmt::Display) -> RpcError {
 impl From<CallError> for RpcError {
     fn from(error: CallError) -> RpcError {
         match error {
-            CallError::NotSent(_) => unreachable(&error),
+            CallError::NotSent(_) | CallError::Full { .. } => unreachable(&error),
             CallError::Broken(_) | CallError::Timeout(_) => network(&error),
         }
     }
@@ -54,12 +55,13 @@ pub(crate) struct Callers {
     dialer: Dialer,
     purpose: Purpose,
     stale: Duration,
+    turned_away: Counter,
     callers: Mutex<HashMap<u16, (BrokerNode, Caller)>>,
 }
 
 impl Callers {
-    pub(crate) fn new(dialer: Dialer, purpose: Purpose, stale: Duration) -> Callers {
-        Callers { dialer, purpose, stale, callers: Mutex::new(HashMap::new()) }
+    pub(crate) fn new(dialer: Dialer, purpose: Purpose, stale: Duration, turned_away: Counter) -> Callers {
+        Callers { dialer, purpose, stale, turned_away, callers: Mutex::new(HashMap::new()) }
     }
 
     /// Never connects. A member that moved or was replaced gets a new caller.
@@ -70,7 +72,8 @@ impl Callers {
         {
             return caller.clone();
         }
-        let caller = Caller::new(self.dialer.clone(), member.clone(), self.purpose, self.stale);
+        let turned_away = self.turned_away.clone();
+        let caller = Caller::new(self.dialer.clone(), member.clone(), self.purpose, self.stale, turned_away);
         callers.insert(member.slot, (member.clone(), caller.clone()));
         caller
     }

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::applier::Applier;
 use crate::forward::ForwardHandler;
-use crate::handshake::{Identity, RefusalLog, Verdict};
+use crate::handshake::{Identity, RefusalLog, Verdict, another_group};
 use crate::membership::BrokerNode;
 use crate::transport::{Link, Message};
 use crate::type_config::{Entry, TypeConfig};
@@ -74,14 +74,15 @@ impl PeerServer {
     async fn welcome_and_serve(&self, hello: Hello, link: Link) -> Result<(), ServeError> {
         let members = self.members();
         let known = members.iter().find(|node| u32::from(node.slot) == hello.from_slot);
-        match self.identity.judge(&hello, known, !members.is_empty()) {
-            Verdict::Welcome => {}
-            Verdict::Join => self.join().await?,
-            Verdict::Refuse(refusal) => {
-                self.refusals.note(hello.from_slot, &refusal.reason);
-                refuse(&link.outgoing, refusal).await;
-                return Ok(());
-            }
+        let refusal = match self.identity.judge(&hello, known, !members.is_empty()) {
+            Verdict::Welcome => None,
+            Verdict::Join { founder } => self.join(hello.from_slot, founder).await?,
+            Verdict::Refuse(refusal) => Some(refusal),
+        };
+        if let Some(refusal) = refusal {
+            self.refusals.note(hello.from_slot, &refusal.reason);
+            refuse(&link.outgoing, refusal).await;
+            return Ok(());
         }
         answer(&link.outgoing, 0, self.identity.welcome()).await?;
         let Some(raft) = self.raft.get() else { return Ok(()) };
@@ -101,12 +102,22 @@ impl PeerServer {
         membership.nodes().map(|(_, node)| node.clone()).collect()
     }
 
-    /// Durable before this member votes or takes an entry.
-    async fn join(&self) -> Result<(), ServeError> {
-        let joined = self.identity.durable.update_on(&*self.spawn, |state| state.joined = true).await;
-        joined.map_err(|error| ServeError::Raft(error.to_string()))?;
+    /// Durable before this member votes or takes an entry. Of two groups that call at the same time the first one has
+    /// it; the other one gets the refusal.
+    async fn join(&self, from: u32, founder: Option<u128>) -> Result<Option<Refusal>, ServeError> {
+        let joined = self.identity.durable.update_on(&*self.spawn, move |state| {
+            if !state.joined {
+                state.joined = true;
+                state.founder = founder;
+            }
+        });
+        joined.await.map_err(|error| ServeError::Raft(error.to_string()))?;
+        if self.identity.durable.founder() != founder {
+            let own = format!("n{} of group {}", self.identity.slot, self.identity.group);
+            return Ok(Some(Refusal { reason: another_group(&own, from), replaced: false }));
+        }
         self.joined.notify_one();
-        Ok(())
+        Ok(None)
     }
 
     /// Requests go to openraft as they come, answers back in their order.
@@ -269,6 +280,7 @@ mod tests {
     use raftmq_store::{FrameId, FrameKind};
 
     use super::*;
+    use crate::handshake::tests::identity;
 
     fn frame(index: u64, body: &[u8]) -> Vec<u8> {
         let mut header = FrameHeader {
@@ -301,6 +313,52 @@ mod tests {
             assert!(split_frames(&Bytes::from(flipped)).is_err(), "flip at {at}");
             if at > 0 {
                 assert!(split_frames(&Bytes::copy_from_slice(&run[..at])).is_err(), "cut at {at}");
+            }
+        }
+    }
+
+    struct NoForwards;
+
+    impl ForwardHandler for NoForwards {
+        fn handle(&self, _from_slot: u16, _payload: Bytes, _reply: crate::forward::ForwardReply) {}
+    }
+
+    /// What member 1 answers to the first message of a link from a member of slot 0.
+    async fn answer_to(server: &Arc<PeerServer>, caller: &Identity) -> Body {
+        let (outgoing, mut answers) = mpsc::channel(1);
+        let link = Link { outgoing, incoming: Box::pin(futures::stream::pending()) };
+        let hello = caller.hello(1, Some(101), Purpose::Control);
+        Arc::clone(server).serve(hello, link).await;
+        answers.recv().await.unwrap().0.body.unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_two_groups_that_call_at_once_a_member_joins_one() {
+        let callers = [100, 200].map(|incarnation| {
+            let (directory, caller) = identity(0, incarnation, true);
+            caller.durable.update(|state| state.founder = Some(incarnation)).unwrap();
+            (directory, caller)
+        });
+        let (_directory, own) = identity(1, 101, false);
+        let server = Arc::new(PeerServer {
+            identity: Arc::new(own),
+            raft: OnceLock::new(),
+            forward: Arc::new(NoForwards),
+            spawn: Arc::new(raftmq_sys::RealSpawn),
+            joined: Notify::new(),
+            refusals: Arc::default(),
+            stopping: watch::Sender::new(false),
+        });
+        let answers = tokio::join!(answer_to(&server, &callers[0].1), answer_to(&server, &callers[1].1));
+        let founder = server.identity.durable.founder().unwrap();
+        for (answer, (_, caller)) in [answers.0, answers.1].into_iter().zip(&callers) {
+            match answer {
+                Body::Welcome(_) => assert_eq!(caller.incarnation, founder),
+                Body::Refusal(refusal) => {
+                    assert_ne!(caller.incarnation, founder);
+                    assert!(refusal.reason.contains("two groups of this name"), "{}", refusal.reason);
+                }
+                other => panic!("{other:?}"),
             }
         }
     }

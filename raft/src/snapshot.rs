@@ -30,8 +30,8 @@ pub(crate) enum SnapshotError {
     Io(#[from] io::Error),
     #[error("{path} is damaged: {what}")]
     Damaged { path: PathBuf, what: &'static str },
-    #[error("{path} has format {format}, this version reads {FORMAT}")]
-    Format { path: PathBuf, format: u16 },
+    #[error("{path} was written by a newer version: it has format {format}, this version reads {FORMAT}")]
+    Newer { path: PathBuf, format: u16 },
 }
 
 /// Where a member's snapshot lies.
@@ -49,9 +49,14 @@ impl SnapshotFile {
         Ok(SnapshotFile { disk, path: directory.join(FILE_NAME) })
     }
 
-    /// Durable when this returns; a crash leaves the old or the new one.
+    /// Durable when this returns; a crash or a failure leaves the old or the new one.
     pub(crate) fn save(&self, snapshot: &Snapshot) -> io::Result<()> {
-        self.disk.replace(&self.path, &encode(snapshot))
+        let saved = self.disk.replace(&self.path, &encode(snapshot));
+        if saved.is_err() {
+            // What was written of it takes space on a disk that may be full. The first error is the one that tells.
+            let _ = self.disk.remove_file(&self.path.with_extension("tmp"));
+        }
+        saved
     }
 
     /// The newest snapshot; `None` if there never was one.
@@ -71,13 +76,14 @@ impl SnapshotFile {
         if bytes[..4] != MAGIC.to_be_bytes() {
             return Err(damaged("bad magic"));
         }
-        let format = u16::from_be_bytes([bytes[4], bytes[5]]);
-        if format != FORMAT {
-            return Err(SnapshotError::Format { path: self.path.clone(), format });
-        }
         let end = bytes.len() - CRC_BYTES;
         if crc32c::crc32c(&bytes[..end]).to_be_bytes() != bytes[end..] {
             return Err(damaged("bad checksum"));
+        }
+        // Only now: every format ends with the checksum, so this is another version and not a flip.
+        let format = u16::from_be_bytes([bytes[4], bytes[5]]);
+        if format != FORMAT {
+            return Err(SnapshotError::Newer { path: self.path.clone(), format });
         }
         let has_membership = u16::from_be_bytes([bytes[6], bytes[7]]) != 0;
         let number = |at: usize| {
@@ -167,9 +173,25 @@ mod tests {
             let mut byte = [0];
             raw.read_at(&mut byte, at).unwrap();
             raw.write_at(&[byte[0] ^ 1], at).unwrap();
-            assert!(files.load().is_err(), "byte {at}");
+            let error = files.load().unwrap_err();
+            assert!(matches!(error, SnapshotError::Damaged { .. }), "byte {at}: {error}");
             raw.write_at(&byte, at).unwrap();
         }
         assert_eq!(files.load().unwrap(), Some(sample()));
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
+        let files = SnapshotFile::new(Arc::clone(&disk), directory.path()).unwrap();
+        let mut newer = encode(&sample());
+        newer[5] = 2;
+        let end = newer.len() - CRC_BYTES;
+        let crc = crc32c::crc32c(&newer[..end]);
+        newer[end..].copy_from_slice(&crc.to_be_bytes());
+        disk.replace(&files.path, &newer).unwrap();
+        let error = files.load().unwrap_err();
+        assert!(matches!(error, SnapshotError::Newer { format: 2, .. }), "{error}");
     }
 }

@@ -63,10 +63,11 @@ pub(crate) async fn start(
 
     let (done, opened) = oneshot::channel();
     let (open_config, seams) = (config.clone(), environment.seams.clone());
-    let open_seams = seams.clone();
+    let metrics = RaftMetrics::new(&seams.metrics, &config.group);
+    let (open_seams, open_metrics) = (seams.clone(), metrics.clone());
     let open_job = move || {
         // The caller of start may have given up.
-        let _ = done.send(open(open_config, open_seams, make_state_machine));
+        let _ = done.send(open(open_config, open_seams, open_metrics, make_state_machine));
     };
     seams.spawn.blocking("raft-open", Box::new(open_job));
     let opened = opened.await.map_err(|_| raft_error("the opening job was dropped".to_owned()))??;
@@ -93,7 +94,12 @@ pub(crate) async fn start(
         LogStorage::new(Arc::clone(&writer), entries, flusher, Arc::clone(&durable), Arc::clone(&seams.spawn));
     let network = NetworkFactory {
         dialer: dialer.clone(),
-        control: Arc::new(Callers::new(dialer.clone(), Purpose::Control, config.response_deadline)),
+        control: Arc::new(Callers::new(
+            dialer.clone(),
+            Purpose::Control,
+            config.response_deadline,
+            metrics.calls_turned_away.clone(),
+        )),
         response_deadline: config.response_deadline,
     };
     let node = u64::from(own.slot);
@@ -116,7 +122,6 @@ pub(crate) async fn start(
         .await
         .map_err(|source| StartError::Listen { address: own.address.clone(), source })?;
     let role = Arc::new(watch::Sender::new(JOINING));
-    let metrics = RaftMetrics::new(&seams.metrics, &config.group);
     let bootstrap = Bootstrap {
         dialer: dialer.clone(),
         server: Arc::clone(&server),
@@ -132,7 +137,7 @@ pub(crate) async fn start(
         own: BrokerNode { incarnation: identity.incarnation, address: own.address, slot: own.slot },
         role,
         server,
-        forwards: Callers::new(dialer, Purpose::Forward, FORWARD_STALE),
+        forwards: Callers::new(dialer, Purpose::Forward, FORWARD_STALE, metrics.calls_turned_away.clone()),
         log,
         queues,
         writer,
@@ -149,6 +154,7 @@ pub(crate) async fn start(
 fn open(
     config: RaftConfig,
     seams: Seams,
+    metrics: RaftMetrics,
     make_state_machine: impl FnOnce(&OpenedStore) -> Result<Box<dyn StateMachine>, String>,
 ) -> Result<Opened, StartError> {
     let group = || config.group.clone();
@@ -180,6 +186,7 @@ fn open(
         durable: Arc::clone(&durable),
         snapshots,
         spawn: Arc::clone(&seams.spawn),
+        metrics,
     };
     let applier =
         Applier::open(machine, applied_store).map_err(|reason| StartError::StateMachine { group: group(), reason })?;
@@ -222,6 +229,7 @@ fn open_hard_state(config: &RaftConfig, seams: &Seams, has_log: bool) -> Result<
                 cluster: config.cluster.clone(),
                 group: config.group.clone(),
                 joined: false,
+                founder: None,
                 vote: None,
                 purged: None,
                 membership: None,

@@ -19,7 +19,7 @@ pub use clock::{Clock, RealClock};
 pub use disk::{Disk, DiskFile, Open};
 pub use real_disk::RealDisk;
 pub use rng::{RealRng, Rng};
-pub use spawn::{RealSpawn, Spawn, Worker};
+pub use spawn::{RealSpawn, Spawn, Worker, in_place};
 
 /// The machine as one value, cloned into everything that needs it.
 #[derive(Clone)]

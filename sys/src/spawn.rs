@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 /// Work that arrives over time and is done one piece at a time, where a piece may block on the disk.
 ///
 /// A real [`Spawn`] gives each worker a thread; the simulator runs it as a task and lets simulated time pass
@@ -80,6 +82,16 @@ impl Spawn for RealSpawn {
     #[expect(clippy::disallowed_methods, reason = "this is the seam")]
     fn blocking(&self, _name: &'static str, job: Box<dyn FnOnce() + Send>) {
         tokio::task::spawn_blocking(job);
+    }
+}
+
+/// Runs a closure that may block for the disk, from within a task that has to wait for it anyway. On a runtime with
+/// several threads the other tasks of this one move on to another; on a single thread (the simulator's) and outside
+/// of any runtime it just runs.
+pub fn in_place<T>(job: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(job),
+        _ => job(),
     }
 }
 

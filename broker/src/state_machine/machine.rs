@@ -3,6 +3,7 @@ use std::sync::Arc;
 use raftmq_model::message_codec::StoredMessage;
 use raftmq_model::offset::{PhysicalOffset, QueueOffset};
 use raftmq_store::{AppliedPoint, ConsumeQueues, DispatchError, FrameId, LogRecord, RecordError, records};
+use raftmq_sys::in_place;
 
 use super::command::{Command, DecodeError};
 use super::snapshot::{self, SnapshotError};
@@ -182,7 +183,8 @@ impl Machine {
             && !id.is_some_and(|id| is_at_or_before(id, self.queues_applied))
         {
             let failed = |source| ApplyError::DeleteTopic { topic: topic.clone(), source };
-            self.queues.delete_topic(topic).map_err(failed)?;
+            // It removes files, and may wait for a sync of the queues; heartbeats run on the same threads.
+            in_place(|| self.queues.delete_topic(topic)).map_err(failed)?;
             for (queue_id, end) in ends {
                 self.queues.begin_at(topic, *queue_id, *end);
             }

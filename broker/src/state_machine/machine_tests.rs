@@ -1,5 +1,8 @@
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::path::Path;
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use raftmq_model::command_record::CommandRecord;
 use raftmq_model::message::Message;
@@ -7,7 +10,9 @@ use raftmq_model::message_codec;
 use raftmq_model::subscription::SubscriptionGroupConfig;
 use raftmq_model::topic::TopicConfig;
 use raftmq_store::{ClassicStore, StoreConfig};
-use raftmq_sys::Seams;
+use raftmq_sys::disk::{Entry, Space};
+use raftmq_sys::{Disk, DiskFile, Open, RealDisk, Seams};
+use tokio::sync::Notify;
 
 use super::*;
 use crate::state_machine::{MemoryTableStore, OffsetCommit};
@@ -51,9 +56,13 @@ fn fixture() -> Fixture {
 }
 
 fn fixture_with(store: MemoryTableStore, told: Told) -> Fixture {
+    fixture_on(Seams::real(), store, told)
+}
+
+fn fixture_on(seams: Seams, store: MemoryTableStore, told: Told) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let config = StoreConfig { segment_bytes: 1 << 20, max_message_bytes: 1000, ..StoreConfig::new(folder.path()) };
-    let log = ClassicStore::open(config, Seams::real()).unwrap();
+    let log = ClassicStore::open(config, seams).unwrap();
     let queues = log.queues.clone();
     let machine = Machine::open(Tables::default(), queues.clone(), Box::new(told.clone()), Box::new(store.clone()));
     Fixture { machine, store, told, queues, end: 64, next_index: 1, _log: log, _folder: folder }
@@ -328,4 +337,73 @@ fn classic_mode_says_what_changed_instead() {
     assert!(machine.take_changes().is_empty());
     assert_eq!(fixture.told.arrivals.lock().unwrap().len(), 1);
     assert!(machine.apply_command_record(b"").is_err());
+}
+
+/// A disk on which the removal of a directory takes until the test allows it.
+struct SlowRemoval {
+    disk: RealDisk,
+    begun: Arc<Notify>,
+    allowed: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Disk for SlowRemoval {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(path, how)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.begun.notify_one();
+        let allowed = self.allowed.lock().unwrap();
+        allowed.recv_timeout(Duration::from_secs(30)).map_err(io::Error::other)?;
+        self.disk.remove_dir_all(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.sync_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        self.disk.list(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.disk.exists(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.disk.space(path)
+    }
+}
+
+/// Heartbeats and votes run on the threads that apply runs on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn other_tasks_run_while_a_topic_is_deleted() {
+    let begun = Arc::new(Notify::new());
+    let (allow, allowed) = mpsc::channel();
+    let disk = SlowRemoval { disk: RealDisk::new(), begun: begun.clone(), allowed: Mutex::new(allowed) };
+    let seams = Seams { disk: Arc::new(disk), ..Seams::real() };
+    let mut fixture = fixture_on(seams, MemoryTableStore::default(), Told::default());
+    fixture.apply(&Body::default().message("a", 0, 0)).unwrap();
+    fixture.queues.persist().unwrap();
+
+    let heartbeat = tokio::spawn(async move {
+        begun.notified().await;
+        allow.send(()).unwrap();
+    });
+    let deletion = Command::DeleteTopic { topic: "a".to_owned(), ends: vec![(0, QueueOffset(1))], at_unix_ms: 1 };
+    let applying = tokio::spawn(async move { fixture.apply(&Body::default().command(&deletion)) });
+    applying.await.unwrap().unwrap();
+    heartbeat.await.unwrap();
 }
