@@ -22,6 +22,9 @@ pub mod registration;
 pub mod replicator;
 mod role_follower;
 pub mod state_machine;
+#[cfg(test)]
+mod test_group;
+pub mod topics_in_creation;
 
 pub use broker::{Broker, Process, StartError};
 pub use program::{Args, run};

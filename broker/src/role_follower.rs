@@ -93,7 +93,8 @@ impl RoleFollower {
             // Nobody waits any more after the limit below.
             let _ = applied.send(());
         });
-        self.group.proposer.submit(Work { records, done });
+        let epoch = self.group.replicator.leadership().epoch();
+        self.group.proposer.submit(Work::new(epoch, records, done));
         let _ = timeout(BOOTSTRAP_LIMIT, wait).await;
     }
 }

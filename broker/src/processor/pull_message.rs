@@ -136,7 +136,7 @@ fn run(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, hol
     if look.code == response_code::PULL_OFFSET_MOVED && !group.replicator.leadership().is_leading() {
         // This member cannot tell whether the client or itself is behind.
         if !(behind && may_suspend) {
-            group.forward_pull(session, request, not_found_here(&look, wanted.from));
+            group.forward_pull(session, request, not_found_here(&look, wanted.from), false);
             return;
         }
     } else if look.code != response_code::PULL_NOT_FOUND || !may_suspend {
