@@ -2,6 +2,7 @@
 
 mod apply_sink;
 mod background;
+mod bootstrap;
 mod broker;
 pub mod client_registry;
 pub mod config;
