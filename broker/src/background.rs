@@ -19,12 +19,23 @@ const HOLD_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Deadlines of held pulls are this exact.
 const DEADLINE_GRAIN: Duration = Duration::from_millis(5);
 
+/// Pause between looks for work that waits to be proposed, or to be answered, for too long.
+const LATE_WORK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Starts the tasks; they end with the runtime.
 pub(crate) fn start(group: &Arc<Group>) {
     group.io.spawn(end_holds(group.clone()));
     group.io.spawn(commit_offsets(group.clone()));
     group.io.spawn(scan_clients(group.clone()));
     group.io.spawn(sweep_holds(group.clone()));
+    group.io.spawn(answer_late_work(group.clone()));
+}
+
+async fn answer_late_work(group: Arc<Group>) {
+    loop {
+        tokio::time::sleep(LATE_WORK_INTERVAL).await;
+        group.proposer.answer_late();
+    }
 }
 
 async fn end_holds(group: Arc<Group>) {
@@ -60,11 +71,24 @@ async fn commit_offsets(group: Arc<Group>) {
     }
 }
 
-/// Puts the waiting offsets into the next batch; those that were definitely not appended wait again.
+/// Proposes the offsets that wait now, in pieces; those that were definitely not appended wait again.
 pub(crate) fn propose_offsets(group: &Arc<Group>) {
-    group.offset_commits.drain_with(|command| {
-        let Some(command) = command else { return };
-        let records = vec![ProposalRecord::Command(command.to_record())];
+    let mut left = group.offset_commits.len();
+    while left > 0 {
+        let proposed = propose_some_offsets(group);
+        if proposed == 0 {
+            break;
+        }
+        left = left.saturating_sub(proposed);
+    }
+}
+
+fn propose_some_offsets(group: &Arc<Group>) -> usize {
+    group.offset_commits.drain_with(|taken| {
+        let Some(taken) = taken else { return 0 };
+        let count = taken.commits().len();
+        let epoch = group.replicator.leadership().epoch();
+        let records = vec![ProposalRecord::Command(taken.to_command().to_record())];
         let group_ = group.clone();
         let done = Box::new(move |result: Result<&[_], ProposeError>| match result {
             Ok(_) => {}
@@ -74,11 +98,12 @@ pub(crate) fn propose_offsets(group: &Arc<Group>) {
                 tracing::debug!(%error, "offset commits wait for a leader");
                 let io = group_.io.clone();
                 // A refusal can come before `submit` returns, with the waiting offsets still locked.
-                io.spawn(async move { group_.offset_commits.put_back(command) });
+                io.spawn(async move { group_.offset_commits.put_back(taken) });
             }
         });
-        group.proposer.submit(Work { records, done });
-    });
+        group.proposer.submit(Work::new(epoch, records, done));
+        count
+    })
 }
 
 async fn sweep_holds(group: Arc<Group>) {

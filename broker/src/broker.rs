@@ -31,6 +31,7 @@ use crate::registration::{MemberState, Registration};
 use crate::replicator::{ClassicLocalStore, LocalReplicator, RaftReplicator, Replicator};
 use crate::role_follower::RoleFollower;
 use crate::state_machine::{Machine, SledTableStore, Tables, TopicDefaults, bootstrap_commands};
+use crate::topics_in_creation::TopicsInCreation;
 use crate::{background, metrics_exporter};
 
 /// Why a broker did not start. Each is one line for the operator.
@@ -197,6 +198,7 @@ fn wire(config: Arc<BrokerConfig>, process: &Process, store_host: SocketAddr, op
         queue_bytes: config.proposer_queue_max_bytes,
         batch_bytes: config.proposer_batch_max_bytes,
         max_wait: config.proposer_max_wait,
+        max_under_way: config.sync_flush_timeout,
     };
     let metrics = ProposerMetrics::new(registry, &config.broker_name);
     let proposer = Proposer::new(opened.replicator.clone(), process.seams.clock.clone(), limits, metrics);
@@ -221,6 +223,7 @@ fn wire(config: Arc<BrokerConfig>, process: &Process, store_host: SocketAddr, op
         log: opened.log.clone(),
         queues: opened.queues.clone(),
         proposer,
+        topics_in_creation: TopicsInCreation::default(),
         replicator: opened.replicator.clone(),
         clients: Arc::new(ClientRegistry::default()),
         holds: PullHold::new(config.pull_hold_max_requests),

@@ -6,12 +6,13 @@ use raftmq_remoting::{RemotingCommand, ReplyBuffer, RequestProcessor, Session, r
 use raftmq_store::ProposalRecord;
 
 use crate::group::Group;
+use crate::offset_coalescer::Taken;
 use crate::processor::{
     Handled, Reply, admin_group, admin_topic, client_manage, consumer_manage, pull_message, send_message,
 };
-use crate::proposer::{ProposeError, Work};
+use crate::proposer::{ProposeError, Work, WorkRecords};
 use crate::replicator::ReplicateError;
-use crate::state_machine::Command;
+use crate::state_machine::{Command, queue_ends};
 
 /// Requests of one listener of one broker group.
 pub(crate) struct Dispatcher {
@@ -97,11 +98,29 @@ fn needs_leader(request: &RemotingCommand) -> bool {
                 | request_code::GET_MAX_OFFSET
                 | request_code::GET_MIN_OFFSET
                 | request_code::GET_EARLIEST_MSG_STORETIME
+                // All members of a consumer group must see one list, or two of them take the same queue.
+                | request_code::GET_CONSUMER_LIST_BY_GROUP
                 | request_code::UPDATE_AND_CREATE_TOPIC
                 | request_code::DELETE_TOPIC_IN_BROKER
                 | request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
                 | request_code::DELETE_SUBSCRIPTIONGROUP
         )
+}
+
+/// Requests that may be carried out twice, so that they may be passed on again when it is unknown what became of them.
+pub(crate) fn is_repeatable(code: i32) -> bool {
+    matches!(
+        code,
+        request_code::PULL_MESSAGE
+            | request_code::LITE_PULL_MESSAGE
+            | request_code::QUERY_CONSUMER_OFFSET
+            | request_code::SEARCH_OFFSET_BY_TIMESTAMP
+            | request_code::GET_MAX_OFFSET
+            | request_code::GET_MIN_OFFSET
+            | request_code::GET_EARLIEST_MSG_STORETIME
+            | request_code::GET_CONSUMER_LIST_BY_GROUP
+            | request_code::HEART_BEAT
+    )
 }
 
 fn handle_one(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, replies: &mut ReplyBuffer) {
@@ -142,16 +161,25 @@ fn finish(
     handled: Handled,
     replies: &mut ReplyBuffer,
 ) {
-    let (commands, then) = match handled {
-        Handled::Reply(reply) => {
-            reply.push(request.meta(), replies);
-            return;
+    match handled {
+        Handled::Reply(reply) => reply.push(request.meta(), replies),
+        Handled::Silent => {}
+        Handled::Propose { commands, then } => propose(group, commands, answer_proposed(group, session, request, then)),
+        Handled::DeleteTopic { topic } => {
+            delete_topic(group, topic, answer_proposed(group, session, request, Reply::ok()));
         }
-        Handled::Silent => return,
-        Handled::Propose { commands, then } => (commands, then),
-    };
+    }
+}
+
+/// Answers `then` once it is in the log.
+fn answer_proposed(
+    group: &Arc<Group>,
+    session: &Arc<Session>,
+    request: RemotingCommand,
+    then: Reply,
+) -> impl FnOnce(Result<(), ProposeError>) + Send + 'static {
     let (group_, session) = (group.clone(), session.clone());
-    propose(group, commands, move |result| {
+    move |result| {
         let mut replies = ReplyBuffer::default();
         match result {
             Ok(()) => {
@@ -168,46 +196,71 @@ fn finish(
             Err(error) => Reply::from(&error).push(request.meta(), &mut replies),
         }
         session.send(replies);
-    });
+    }
 }
 
-/// Puts commands into the next batch, and with them the offsets that wait to be committed.
+/// Proposes to delete a topic. Where its queues end is read when nothing is under way: a topic of the same name goes on
+/// there, and must not use an offset again that a message in flight got.
+fn delete_topic(group: &Arc<Group>, topic: String, done: impl FnOnce(Result<(), ProposeError>) + Send + 'static) {
+    let (epoch, at_unix_ms) = (group.replicator.leadership().epoch(), group.seams.clock.unix_ms());
+    let queues = group.queues.clone();
+    let make = move || {
+        let ends = queue_ends(&queues, &topic);
+        vec![ProposalRecord::Command(Command::DeleteTopic { topic, ends, at_unix_ms }.to_record())]
+    };
+    let records = WorkRecords::WhenNothingIsUnderWay(Box::new(make));
+    let done = Box::new(move |result: Result<&[_], ProposeError>| done(result.map(|_| ())));
+    group.proposer.submit(Work { epoch, records, done, until_ended: None });
+}
+
+/// Puts commands into the next batch, and with them offsets that wait to be committed.
 fn propose(group: &Arc<Group>, commands: Vec<Command>, done: impl FnOnce(Result<(), ProposeError>) + Send + 'static) {
-    let mut records: Vec<_> = commands.iter().map(|command| ProposalRecord::Command(command.to_record())).collect();
-    group.offset_commits.drain_with(|offsets| {
-        records.extend(offsets.iter().map(|command| ProposalRecord::Command(command.to_record())));
-        let group_ = group.clone();
-        let done = Box::new(move |result: Result<&[_], ProposeError>| {
-            let result = result.map(|_| ());
-            let Err(error) = &result else { return done(result) };
-            let may_be_stored =
-                matches!(error, ProposeError::Replicate(ReplicateError::Unknown(_) | ReplicateError::Illegal(_)));
-            // A refusal can come before `submit` returns, with the waiting offsets still locked.
-            let io = group_.io.clone();
-            io.spawn(async move {
-                if let (Some(offsets), false) = (offsets, may_be_stored) {
-                    group_.offset_commits.put_back(offsets);
-                }
-                done(result);
-            });
+    group.offset_commits.drain_with(|offsets| propose_with(group, commands, offsets, done));
+}
+
+/// Called with the waiting offsets locked.
+fn propose_with(
+    group: &Arc<Group>,
+    commands: Vec<Command>,
+    offsets: Option<Taken>,
+    done: impl FnOnce(Result<(), ProposeError>) + Send + 'static,
+) {
+    let epoch = group.replicator.leadership().epoch();
+    let with_offsets = commands.into_iter().chain(offsets.as_ref().map(Taken::to_command));
+    let records = with_offsets.map(|command| ProposalRecord::Command(command.to_record())).collect();
+    let group_ = group.clone();
+    let done = Box::new(move |result: Result<&[_], ProposeError>| {
+        let result = result.map(|_| ());
+        let Err(error) = &result else { return done(result) };
+        let may_be_stored =
+            matches!(error, ProposeError::Replicate(ReplicateError::Unknown(_) | ReplicateError::Illegal(_)));
+        // A refusal can come before `submit` returns, with the waiting offsets still locked.
+        let io = group_.io.clone();
+        io.spawn(async move {
+            if let (Some(offsets), false) = (offsets, may_be_stored) {
+                group_.offset_commits.put_back(offsets);
+            }
+            done(result);
         });
-        group.proposer.submit(Work { records, done });
     });
+    group.proposer.submit(Work::new(epoch, records, done));
 }
 
 /// Offset queries: behind what one-way commits have said so far, and behind everything the group acknowledged.
 fn after_barrier(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand) {
     let (group_, session_) = (group.clone(), session.clone());
-    if request.code == request_code::QUERY_CONSUMER_OFFSET && !group.offset_commits.is_empty() {
+    if let Some(queue) = consumer_manage::queried(&request).filter(|queue| group.offset_commits.waits_for(queue)) {
         // An offset that a query has seen must be in the log.
-        propose(group, Vec::new(), move |result| match result {
-            Ok(()) => answer_query(&group_, &session_, &request),
-            Err(error) => query_failed(&group_, &session_, request, &error),
+        group.offset_commits.drain_queues_with(&[queue], |offsets| {
+            propose_with(group, Vec::new(), offsets, move |result| match result {
+                Ok(()) => answer_query(&group_, &session_, &request),
+                Err(error) => query_failed(&group_, &session_, request, &error),
+            });
         });
         return;
     }
     group.io.spawn(async move {
-        match group_.replicator.read_barrier().await {
+        match group_.read_barrier().await {
             Ok(()) => answer_query(&group_, &session_, &request),
             Err(error) => query_failed(&group_, &session_, request, &ProposeError::Replicate(error)),
         }

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use raftmq_remoting::{RemotingCommand, ReplyBuffer, Session};
+use raftmq_remoting::{RemotingCommand, ReplyBuffer, Session, response_code};
 use raftmq_store::{CommitLog, ConsumeQueues};
 use raftmq_sys::Seams;
 use tokio::runtime::Handle;
@@ -17,9 +18,13 @@ use crate::processor::pull_message::{HeldPull, NotFound};
 use crate::proposer::Proposer;
 use crate::pull_hold::PullHold;
 use crate::registration::Registration;
-use crate::replicator::Replicator;
+use crate::replicator::{ReplicateError, Replicator};
 use crate::state_machine::TopicDefaults;
 use crate::state_machine::tables::{ConsumerOffsetTable, GroupTable, TopicTable};
+use crate::topics_in_creation::TopicsInCreation;
+
+/// A read barrier may take this long even if requests are not held.
+const LEAST_BARRIER: Duration = Duration::from_millis(200);
 
 /// What the processors of one group share. The tables are written by the state machine only.
 pub struct Group {
@@ -33,6 +38,7 @@ pub struct Group {
     pub log: Arc<CommitLog>,
     pub queues: Arc<ConsumeQueues>,
     pub proposer: Proposer,
+    pub topics_in_creation: TopicsInCreation,
     pub replicator: Arc<dyn Replicator>,
     pub clients: Arc<ClientRegistry>,
     pub holds: PullHold<HeldPull>,
@@ -66,15 +72,43 @@ impl Group {
         }
     }
 
-    /// Asks the leader about a pull that this member cannot judge; `instead` is the answer if nobody leads.
-    pub fn forward_pull(self: &Arc<Self>, session: &Arc<Session>, request: RemotingCommand, instead: NotFound) {
+    /// Asks the leader about a pull that this member cannot judge; `instead` is the answer if nobody leads. `bounced`:
+    /// this member has just tried to judge it as the leader.
+    pub fn forward_pull(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        request: RemotingCommand,
+        instead: NotFound,
+        bounced: bool,
+    ) {
         match &self.leader_hold {
-            Some(hold) => hold.submit_pull(self, session, request, instead),
+            Some(hold) => hold.submit_pull(self, session, request, instead, bounced),
             None => {
                 let mut replies = ReplyBuffer::default();
                 instead.answer(request.meta(), &mut replies);
                 session.send(replies);
             }
+        }
+    }
+
+    /// Lets the leader make what a heartbeat needs; the client, which is known here already, is answered 0 anyhow.
+    pub fn hold_heartbeat(self: &Arc<Self>, session: &Arc<Session>, request: RemotingCommand, bounced: bool) {
+        match &self.leader_hold {
+            Some(hold) => hold.submit_heartbeat(self, session, request, bounced),
+            None => {
+                let mut replies = ReplyBuffer::default();
+                replies.push(request.meta(), response_code::SUCCESS, None, &[], &[]);
+                session.send(replies);
+            }
+        }
+    }
+
+    /// [`Replicator::read_barrier`] that gives up: a leader without a majority would wait until it has one.
+    pub async fn read_barrier(&self) -> Result<(), ReplicateError> {
+        let limit = self.config.raft_hold_time.max(LEAST_BARRIER);
+        match tokio::time::timeout(limit, self.replicator.read_barrier()).await {
+            Ok(result) => result,
+            Err(_) => Err(ReplicateError::NotAppended(format!("no majority within {limit:?}"))),
         }
     }
 

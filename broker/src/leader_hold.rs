@@ -8,15 +8,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raftmq_raft::{ForwardError, RaftGroup};
+use raftmq_raft::{ForwardError, RaftGroup, Role};
 use raftmq_remoting::{ClientIdentity, RemotingCommand, ReplyBuffer, Session, request_code, response_code};
+use tokio::sync::watch;
 
 use crate::dispatcher;
 use crate::forward_codec::{self, Answer};
 use crate::group::Group;
+use crate::offset_coalescer::Taken;
+use crate::processor::consumer_manage;
 use crate::processor::pull_message::NotFound;
 use crate::replicator::Leadership;
-use crate::state_machine::{Command, OffsetCommit};
+use crate::state_machine::OffsetCommit;
 
 /// Bounds of the hold.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,7 @@ const HEADER_BYTES: usize = 512;
 enum Otherwise {
     ServiceNotAvailable,
     NotFound(NotFound),
+    Success,
 }
 
 struct Place {
@@ -70,8 +74,26 @@ impl LeaderHold {
     }
 
     /// Takes one pull that only the leader can judge.
-    pub fn submit_pull(&self, group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, instead: NotFound) {
-        self.start(group, session, vec![request], Otherwise::NotFound(instead), false);
+    pub fn submit_pull(
+        &self,
+        group: &Arc<Group>,
+        session: &Arc<Session>,
+        request: RemotingCommand,
+        instead: NotFound,
+        bounced: bool,
+    ) {
+        self.start(group, session, vec![request], Otherwise::NotFound(instead), bounced);
+    }
+
+    /// Takes a heartbeat whose groups only the leader can make. The client is told that all is well anyhow.
+    pub fn submit_heartbeat(
+        &self,
+        group: &Arc<Group>,
+        session: &Arc<Session>,
+        request: RemotingCommand,
+        bounced: bool,
+    ) {
+        self.start(group, session, vec![request], Otherwise::Success, bounced);
     }
 
     fn start(
@@ -102,18 +124,34 @@ impl LeaderHold {
         });
     }
 
-    /// Passes on the offsets that wait; what did not reach the leader waits on.
+    /// Passes on the offsets that wait now, in pieces; what did not reach the leader waits on.
     pub async fn forward_offsets(&self, group: &Group) {
+        let mut left = group.offset_commits.len();
+        while left > 0 {
+            let passed_on = self.forward_some_offsets(group).await;
+            if passed_on == 0 {
+                break;
+            }
+            left = left.saturating_sub(passed_on);
+        }
+    }
+
+    /// How many offsets are dealt with.
+    async fn forward_some_offsets(&self, group: &Group) -> usize {
         let _in_order = self.offsets.lock().await;
-        let Some(command) = group.offset_commits.drain_with(|command| command) else { return };
-        let requests = offset_commits(&command);
+        let Some(taken) = group.offset_commits.drain_with(|taken| taken) else { return 0 };
+        let count = taken.commits().len();
+        let requests: Vec<_> = taken.commits().iter().map(offset_commit).collect();
         let nobody = ClientIdentity::default();
         let payload = forward_codec::encode_request(group.store_host, &nobody, &requests);
         match self.raft.forward(payload, self.limits.answer).await.map(forward_codec::decode_answer) {
-            Ok(Some(Answer::Replies(_))) => {}
-            // The leader may have them; clients commit again within seconds.
-            Err(ForwardError::Unknown { .. }) | Ok(None) => {}
-            Ok(Some(Answer::NotLeader)) | Err(_) => group.offset_commits.put_back(command),
+            Ok(Some(Answer::Replies(_))) => count,
+            // The leader may have them; clients commit again within seconds. What is left waits for a better moment.
+            Err(ForwardError::Unknown { .. }) | Ok(None) => 0,
+            Ok(Some(Answer::NotLeader)) | Err(_) => {
+                group.offset_commits.put_back(taken);
+                0
+            }
         }
     }
 
@@ -128,14 +166,7 @@ impl LeaderHold {
     }
 }
 
-/// The one-way requests that a command of waiting offsets came from.
-fn offset_commits(command: &Command) -> Vec<RemotingCommand> {
-    match command {
-        Command::CommitOffsets { commits } => commits.iter().map(offset_commit).collect(),
-        _ => Vec::new(),
-    }
-}
-
+/// A one-way request as a waiting offset came from.
 fn offset_commit(commit: &OffsetCommit) -> RemotingCommand {
     RemotingCommand::request(request_code::UPDATE_CONSUMER_OFFSET)
         .with_field("consumerGroup", &commit.group)
@@ -166,7 +197,7 @@ struct Waiting {
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl Waiting {
-    async fn serve(self, requests: Vec<RemotingCommand>, otherwise: Otherwise, bounced: bool) {
+    async fn serve(self, mut requests: Vec<RemotingCommand>, otherwise: Otherwise, bounced: bool) {
         let Waiting { raft, limits, group, session, .. } = &self;
         let clock = group.seams.clock.clone();
         // Counted from the arrival, however often a request comes back here: nothing is proposed long after it came.
@@ -200,9 +231,14 @@ impl Waiting {
                 Leadership::Following { .. } if !session.is_detached() => match self.forward(&requests).await {
                     Forwarded::Answered => return,
                     Forwarded::Unknown(why) => {
+                        // What changes nothing is asked again, here or at the next leader.
+                        let done: Vec<_> =
+                            requests.extract_if(.., |request| !dispatcher::is_repeatable(request.code)).collect();
                         let remark = format!("[PC_SYNCHRONIZED]broker busy, no answer from the leader: {why}");
-                        give_up(session, &requests, &otherwise, response_code::SYSTEM_ERROR, &remark);
-                        return;
+                        give_up(session, &done, &otherwise, response_code::SYSTEM_ERROR, &remark);
+                        if requests.is_empty() {
+                            return;
+                        }
                     }
                     Forwarded::NotTaken => {}
                 },
@@ -214,12 +250,12 @@ impl Waiting {
     async fn forward(&self, requests: &[RemotingCommand]) -> Forwarded {
         let Waiting { raft, limits, group, session, offsets } = self;
         let about = |code| requests.iter().any(|request| request.code == code);
-        let asks_offset = about(request_code::QUERY_CONSUMER_OFFSET);
-        let _in_order = match asks_offset || about(request_code::UPDATE_CONSUMER_OFFSET) {
+        let about_offsets = about(request_code::QUERY_CONSUMER_OFFSET) || about(request_code::UPDATE_CONSUMER_OFFSET);
+        let _in_order = match about_offsets {
             true => Some(offsets.lock().await),
             false => None,
         };
-        forward(raft, limits, group, session, requests, asks_offset).await
+        forward(raft, limits, group, session, requests).await
     }
 }
 
@@ -230,6 +266,13 @@ fn give_up(session: &Session, requests: &[RemotingCommand], otherwise: &Otherwis
             let mut replies = ReplyBuffer::default();
             for request in requests {
                 instead.answer(request.meta(), &mut replies);
+            }
+            session.send(replies);
+        }
+        Otherwise::Success => {
+            let mut replies = ReplyBuffer::default();
+            for request in requests {
+                replies.push(request.meta(), response_code::SUCCESS, None, &[], &[]);
             }
             session.send(replies);
         }
@@ -249,15 +292,23 @@ async fn forward(
     group: &Group,
     session: &Session,
     requests: &[RemotingCommand],
-    asks_offset: bool,
 ) -> Forwarded {
     group.metrics.forwarded.add(requests.len() as u64);
     // A query must see what one-way commits have said to this member before it.
-    let waiting = if asks_offset { group.offset_commits.drain_with(|command| command) } else { None };
-    let mut all: Vec<_> = waiting.iter().flat_map(offset_commits).collect();
+    let asked: Vec<_> = requests.iter().filter_map(consumer_manage::queried).collect();
+    let waiting = group.offset_commits.drain_queues_with(&asked, |taken| taken);
+    let mut all: Vec<_> = waiting.iter().flat_map(Taken::commits).map(offset_commit).collect();
     all.extend_from_slice(requests);
     let payload: Bytes = forward_codec::encode_request(session.peer(), &session.client(), &all);
-    let answer = raft.forward(payload, limits.answer).await;
+    let mut roles = raft.role();
+    let asked_under = roles.borrow_and_update().clone();
+    let answer = tokio::select! {
+        answer = raft.forward(payload, limits.answer) => answer,
+        slot = another_leads(&mut roles, asked_under.epoch) => {
+            let reason = format!("n{slot} leads now");
+            Err(ForwardError::Unknown { slot: asked_under.leader_slot.unwrap_or(slot), reason })
+        }
+    };
     let taken = match &answer {
         Ok(_) | Err(ForwardError::Unknown { .. }) => true,
         Err(ForwardError::NoLeader | ForwardError::SelfLeads | ForwardError::NotSent { .. }) => false,
@@ -278,5 +329,23 @@ async fn forward(
         },
         Err(ForwardError::NoLeader | ForwardError::SelfLeads | ForwardError::NotSent { .. }) => Forwarded::NotTaken,
         Err(error @ ForwardError::Unknown { .. }) => Forwarded::Unknown(error.to_string()),
+    }
+}
+
+/// A leader that has been replaced may still answer what it had when it lost its leadership, but not for long.
+const REPLACED_LEADER_ANSWERS: Duration = Duration::from_millis(250);
+
+/// Returns the new leader some time after it is known. An old one whose machine is gone says nothing, and clients'
+/// own time limits are shorter than that of an answer.
+async fn another_leads(roles: &mut watch::Receiver<Role>, asked_under: i64) -> u16 {
+    let changed = roles.wait_for(|role| role.epoch != asked_under && role.leader_slot.is_some()).await;
+    let slot = changed.ok().and_then(|role| role.leader_slot);
+    match slot {
+        Some(slot) => {
+            tokio::time::sleep(REPLACED_LEADER_ANSWERS).await;
+            slot
+        }
+        // The group has stopped.
+        None => std::future::pending().await,
     }
 }

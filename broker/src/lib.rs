@@ -2,6 +2,7 @@
 
 mod apply_sink;
 mod background;
+mod bootstrap;
 mod broker;
 pub mod client_registry;
 pub mod config;
@@ -22,6 +23,9 @@ pub mod registration;
 pub mod replicator;
 mod role_follower;
 pub mod state_machine;
+#[cfg(test)]
+mod test_group;
+pub mod topics_in_creation;
 
 pub use broker::{Broker, Process, StartError};
 pub use program::{Args, run};

@@ -8,6 +8,7 @@ pub struct ProposerMetrics {
     pub batch_bytes: Histogram,
     pub queued_bytes: Gauge,
     pub refused: Counter,
+    pub unanswered: Counter,
 }
 
 impl ProposerMetrics {
@@ -23,6 +24,11 @@ impl ProposerMetrics {
             refused: registry.counter(
                 "raftmq_broker_proposer_refused_total",
                 "Pieces of work refused before append: queue full or waited too long.",
+                &labels,
+            ),
+            unanswered: registry.counter(
+                "raftmq_broker_proposer_unanswered_total",
+                "Pieces of work answered with an unknown outcome after syncFlushTimeout.",
                 &labels,
             ),
         }

@@ -1,7 +1,7 @@
 //! One-way offset commits and those that ride on pulls, merged until the proposer takes them.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raftmq_model::offset::QueueOffset;
 
@@ -9,27 +9,98 @@ use crate::state_machine::{Command, OffsetCommit};
 
 /// The newest offset per group, topic and queue that is not yet proposed. Volatile: nobody was told that it is kept.
 ///
-/// Bounded by what it merges: one number per queue and group. Over [`OffsetCoalescer::LIMIT`] queues further ones
-/// are dropped; clients commit again within seconds.
+/// Bounded by the bytes that it would take to pass it on. Over [`OffsetCoalescer::LIMIT_BYTES`] offsets of further
+/// queues are dropped; clients commit again within seconds.
 #[derive(Default)]
 pub struct OffsetCoalescer {
     state: Mutex<State>,
+    /// Locked after `state`, if both are.
+    out: Arc<Mutex<Out>>,
 }
 
 #[derive(Default)]
 struct State {
     groups: BTreeMap<String, Topics>,
     queues: usize,
+    bytes: usize,
 }
 
 type Topics = BTreeMap<String, BTreeMap<i32, QueueOffset>>;
 
+/// What is on its way into the log, or back.
+#[derive(Default)]
+struct Out {
+    /// [`Taken`] values that are alive.
+    taken: usize,
+    /// Numbers what was taken out and what was forgotten, in one order.
+    last: u64,
+    /// Queues, and whole groups, that were taken out or forgotten while others were out already, and when last: an older
+    /// offset of theirs must not come back.
+    queues: BTreeMap<(String, String, i32), u64>,
+    groups: BTreeMap<String, u64>,
+}
+
+impl Out {
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+}
+
+/// Offsets that were taken out to be proposed or passed on. To be kept until it is known what became of them.
+pub struct Taken {
+    number: u64,
+    commits: Vec<OffsetCommit>,
+    out: Arc<Mutex<Out>>,
+}
+
+impl Taken {
+    pub fn commits(&self) -> &[OffsetCommit] {
+        &self.commits
+    }
+
+    pub fn to_command(&self) -> Command {
+        Command::CommitOffsets { commits: self.commits.clone() }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut out = lock(&self.out);
+        out.taken -= 1;
+        if out.taken == 0 {
+            *out = Out { last: out.last, ..Out::default() };
+        }
+    }
+}
+
+/// One queue of one consumer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupQueue {
+    pub group: String,
+    pub topic: String,
+    pub queue_id: i32,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What one offset takes in a command or a forwarded request, about.
+fn commit_bytes(group: &str, topic: &str) -> usize {
+    group.len() + topic.len() + 64
+}
+
 impl OffsetCoalescer {
-    /// Most queues (times groups) that may wait.
-    pub const LIMIT: usize = 1 << 20;
+    /// Bytes of offsets that may wait.
+    pub const LIMIT_BYTES: usize = 64 << 20;
+    /// Offsets taken out at once at most.
+    pub const TAKE_COMMITS: usize = 4096;
+    /// Bytes of offsets taken out at once at most, but for the first.
+    pub const TAKE_BYTES: usize = 1 << 20;
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Notes a commit; it replaces an earlier one of the same queue, whichever is greater.
@@ -39,39 +110,102 @@ impl OffsetCoalescer {
 
     /// Forgets what waits for one queue: an acknowledged commit takes its place.
     pub fn remove(&self, group: &str, topic: &str, queue_id: i32) {
-        self.lock().remove(group, |of, queue| of == topic && queue == queue_id);
+        let mut state = self.lock();
+        state.remove(group, |of, queue| of == topic && queue == queue_id);
+        let mut out = lock(&self.out);
+        if out.taken > 0 {
+            let number = out.next();
+            out.queues.insert((group.to_owned(), topic.to_owned(), queue_id), number);
+        }
     }
 
     /// Forgets what waits for a group: it is being deleted with its offsets.
     pub fn remove_group(&self, group: &str) {
-        self.lock().remove(group, |_, _| true);
+        let mut state = self.lock();
+        state.remove(group, |_, _| true);
+        let mut out = lock(&self.out);
+        if out.taken > 0 {
+            let number = out.next();
+            out.groups.insert(group.to_owned(), number);
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.lock().queues == 0
+        self.len() == 0
     }
 
-    /// Takes everything that waits, as one command, and submits it before anybody else can take or replace anything.
+    /// Queues, times groups, with an offset that waits.
+    pub fn len(&self) -> usize {
+        self.lock().queues
+    }
+
+    pub fn waits_for(&self, queue: &GroupQueue) -> bool {
+        self.lock().offset(queue).is_some()
+    }
+
+    /// Takes some of what waits and submits it before anybody else can take or replace anything.
     ///
     /// The lock is held over `submit`: an acknowledged commit that comes later is then also later in the log, else an
     /// older offset could be submitted after it. `submit` must not call this value again.
-    pub fn drain_with<T>(&self, submit: impl FnOnce(Option<Command>) -> T) -> T {
+    pub fn drain_with<T>(&self, submit: impl FnOnce(Option<Taken>) -> T) -> T {
         let mut state = self.lock();
-        let taken = std::mem::take(&mut *state);
-        submit(taken.into_command())
+        let commits = state.take_some();
+        submit(self.taken(commits))
     }
 
-    /// Gives back commits that were definitely not appended. Those that came since win.
-    pub fn put_back(&self, command: Command) {
-        let Command::CommitOffsets { commits } = command else { return };
+    /// [`OffsetCoalescer::drain_with`] for these queues only.
+    pub fn drain_queues_with<T>(&self, queues: &[GroupQueue], submit: impl FnOnce(Option<Taken>) -> T) -> T {
         let mut state = self.lock();
-        for commit in commits {
-            state.add(&commit.group, &commit.topic, commit.queue_id, commit.offset, false);
+        let mut commits = Vec::new();
+        for queue in queues {
+            let Some(offset) = state.offset(queue) else { continue };
+            state.remove(&queue.group, |topic, queue_id| topic == queue.topic && queue_id == queue.queue_id);
+            let GroupQueue { group, topic, queue_id } = queue.clone();
+            commits.push(OffsetCommit { group, topic, queue_id, offset });
         }
+        submit(self.taken(commits))
+    }
+
+    fn taken(&self, commits: Vec<OffsetCommit>) -> Option<Taken> {
+        if commits.is_empty() {
+            return None;
+        }
+        let mut out = lock(&self.out);
+        let number = out.next();
+        if out.taken > 0 {
+            let keys = commits.iter().map(|commit| (commit.group.clone(), commit.topic.clone(), commit.queue_id));
+            out.queues.extend(keys.map(|key| (key, number)));
+        }
+        out.taken += 1;
+        Some(Taken { number, commits, out: self.out.clone() })
+    }
+
+    /// Gives back commits that were definitely not appended. Those that came since win, acknowledged ones too.
+    pub fn put_back(&self, mut taken: Taken) {
+        let mut state = self.lock();
+        let commits = std::mem::take(&mut taken.commits);
+        let out = lock(&self.out);
+        for commit in commits {
+            let OffsetCommit { group, topic, queue_id, offset } = commit;
+            let is_older = |since: Option<&u64>| since.is_some_and(|since| *since > taken.number);
+            if is_older(out.groups.get(&group)) {
+                continue;
+            }
+            let key = (group, topic, queue_id);
+            if !is_older(out.queues.get(&key)) {
+                state.add(&key.0, &key.1, queue_id, offset, false);
+            }
+        }
+        // `taken` locks it once more when it goes.
+        drop(out);
     }
 }
 
 impl State {
+    fn offset(&self, queue: &GroupQueue) -> Option<QueueOffset> {
+        self.groups.get(&queue.group)?.get(&queue.topic)?.get(&queue.queue_id).copied()
+    }
+
     fn add(&mut self, group: &str, topic: &str, queue_id: i32, offset: QueueOffset, replace: bool) {
         // Names are copied only when they are new.
         if let Some(known) =
@@ -82,12 +216,14 @@ impl State {
             }
             return;
         }
-        if self.queues >= OffsetCoalescer::LIMIT {
+        let bytes = commit_bytes(group, topic);
+        if self.bytes + bytes > OffsetCoalescer::LIMIT_BYTES {
             return;
         }
         let topics = self.groups.entry(group.to_owned()).or_default();
         topics.entry(topic.to_owned()).or_default().insert(queue_id, offset);
         self.queues += 1;
+        self.bytes += bytes;
     }
 
     fn remove(&mut self, group: &str, which: impl Fn(&str, i32) -> bool) {
@@ -96,6 +232,7 @@ impl State {
             let before = queues.len();
             queues.retain(|queue_id, _| !which(topic, *queue_id));
             self.queues -= before - queues.len();
+            self.bytes -= (before - queues.len()) * commit_bytes(group, topic);
             !queues.is_empty()
         });
         if topics.is_empty() {
@@ -103,19 +240,32 @@ impl State {
         }
     }
 
-    fn into_command(self) -> Option<Command> {
-        let mut commits = Vec::with_capacity(self.queues);
-        for (group, topics) in self.groups {
-            for (topic, queues) in topics {
-                commits.extend(queues.into_iter().map(|(queue_id, offset)| OffsetCommit {
-                    group: group.clone(),
-                    topic: topic.clone(),
-                    queue_id,
-                    offset,
-                }));
+    /// Takes from the front as much as goes at once.
+    fn take_some(&mut self) -> Vec<OffsetCommit> {
+        let mut commits = Vec::with_capacity(self.queues.min(OffsetCoalescer::TAKE_COMMITS));
+        let mut taken_bytes = 0;
+        while let Some((group, mut topics)) = self.groups.pop_first() {
+            while let Some((topic, mut queues)) = topics.pop_first() {
+                let bytes = commit_bytes(&group, &topic);
+                while commits.len() < OffsetCoalescer::TAKE_COMMITS
+                    && (commits.is_empty() || taken_bytes + bytes <= OffsetCoalescer::TAKE_BYTES)
+                    && let Some((queue_id, offset)) = queues.pop_first()
+                {
+                    taken_bytes += bytes;
+                    commits.push(OffsetCommit { group: group.clone(), topic: topic.clone(), queue_id, offset });
+                }
+                if !queues.is_empty() {
+                    topics.insert(topic, queues);
+                    self.groups.insert(group, topics);
+                    self.queues -= commits.len();
+                    self.bytes -= taken_bytes;
+                    return commits;
+                }
             }
         }
-        (!commits.is_empty()).then_some(Command::CommitOffsets { commits })
+        self.queues = 0;
+        self.bytes = 0;
+        commits
     }
 }
 
@@ -124,9 +274,9 @@ mod tests {
     use super::*;
 
     fn drained(coalescer: &OffsetCoalescer) -> Vec<(String, i32, u64)> {
-        let command = coalescer.drain_with(|command| command);
-        let Some(Command::CommitOffsets { commits }) = command else { return Vec::new() };
-        commits.into_iter().map(|commit| (commit.topic, commit.queue_id, commit.offset.0)).collect()
+        let taken = coalescer.drain_with(|taken| taken);
+        let commits = taken.iter().flat_map(|taken| taken.commits());
+        commits.map(|commit| (commit.topic.clone(), commit.queue_id, commit.offset.0)).collect()
     }
 
     #[test]
@@ -146,9 +296,9 @@ mod tests {
         let coalescer = OffsetCoalescer::default();
         coalescer.add("g", "T", 0, 5);
         coalescer.add("g", "T", 1, 6);
-        let command = coalescer.drain_with(|command| command).unwrap();
+        let taken = coalescer.drain_with(|taken| taken).unwrap();
         coalescer.add("g", "T", 0, 7);
-        coalescer.put_back(command);
+        coalescer.put_back(taken);
         assert_eq!(drained(&coalescer), [("T".to_owned(), 0, 7), ("T".to_owned(), 1, 6)]);
     }
 
@@ -162,5 +312,79 @@ mod tests {
         coalescer.remove("g", "T", 0);
         coalescer.remove_group("h");
         assert_eq!(drained(&coalescer), [("U".to_owned(), 0, 6)]);
+    }
+
+    #[test]
+    fn what_comes_back_does_not_follow_an_acknowledged_commit() {
+        let coalescer = OffsetCoalescer::default();
+        coalescer.add("g", "T", 0, 5);
+        coalescer.add("g", "T", 1, 6);
+        coalescer.add("h", "T", 0, 7);
+        let taken = coalescer.drain_with(|taken| taken).unwrap();
+        coalescer.remove("g", "T", 0);
+        coalescer.remove_group("h");
+        coalescer.put_back(taken);
+        assert_eq!(drained(&coalescer), [("T".to_owned(), 1, 6)]);
+        coalescer.add("g", "T", 0, 8);
+        let taken = coalescer.drain_with(|taken| taken).unwrap();
+        coalescer.put_back(taken);
+        assert_eq!(drained(&coalescer), [("T".to_owned(), 0, 8)], "nothing is remembered for ever");
+    }
+
+    #[test]
+    fn what_comes_back_does_not_follow_what_was_taken_later() {
+        let coalescer = OffsetCoalescer::default();
+        coalescer.add("g", "T", 0, 5);
+        let first = coalescer.drain_with(|taken| taken).unwrap();
+        coalescer.add("g", "T", 0, 7);
+        let second = coalescer.drain_with(|taken| taken).unwrap();
+        coalescer.put_back(first);
+        assert!(coalescer.is_empty());
+        coalescer.put_back(second);
+        assert_eq!(drained(&coalescer), [("T".to_owned(), 0, 7)]);
+    }
+
+    #[test]
+    fn a_drain_is_bounded_by_count_and_by_bytes() {
+        let coalescer = OffsetCoalescer::default();
+        for queue_id in 0..10_000 {
+            coalescer.add("g", "T", queue_id, 1);
+        }
+        assert_eq!([(); 4].map(|()| drained(&coalescer).len()), [4096, 4096, 1808, 0]);
+        let long = "t".repeat(100_000);
+        for queue_id in 0..20 {
+            coalescer.add("g", &long, queue_id, 1);
+            coalescer.add("h", "T", queue_id, 1);
+        }
+        assert_eq!([(); 3].map(|()| drained(&coalescer).len()), [10, 30, 0]);
+        assert_eq!((coalescer.len(), coalescer.lock().bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_bytes() {
+        let coalescer = OffsetCoalescer::default();
+        let long = "t".repeat(10 << 20);
+        for queue_id in 0..10 {
+            coalescer.add("g", &long, queue_id, 1);
+        }
+        assert_eq!(coalescer.len(), 6);
+        coalescer.add("g", &long, 0, 2);
+        coalescer.remove("g", &long, 1);
+        coalescer.add("g", &long, 9, 3);
+        assert_eq!(coalescer.len(), 6);
+    }
+
+    #[test]
+    fn the_queues_that_a_query_asks_about_are_taken_alone() {
+        let coalescer = OffsetCoalescer::default();
+        for queue_id in 0..3 {
+            coalescer.add("g", "T", queue_id, 5);
+        }
+        let queue = |queue_id| GroupQueue { group: "g".to_owned(), topic: "T".to_owned(), queue_id };
+        assert!(coalescer.waits_for(&queue(1)));
+        let taken = coalescer.drain_queues_with(&[queue(1), queue(7)], |taken| taken).unwrap();
+        assert_eq!(taken.commits().iter().map(|commit| commit.queue_id).collect::<Vec<_>>(), [1]);
+        assert!(!coalescer.waits_for(&queue(1)));
+        assert_eq!(coalescer.len(), 2);
     }
 }

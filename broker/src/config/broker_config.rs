@@ -149,7 +149,7 @@ config! {
         "maxMessageSize" => max_message_bytes: usize = 4 << 20, [restart] in 1..=1_073_741_824;
         /// Default: ASYNC_FLUSH in classic mode, SYNC_FLUSH in Raft mode.
         "flushDiskType" => flush_disk_type: FlushDiskType = FlushDiskType::AsyncFlush, [restart important];
-        /// How long a send waits for its flush in classic mode.
+        /// How long a send that was proposed may take; then its outcome is answered as unknown.
         "syncFlushTimeout" => sync_flush_timeout: Duration = millis(5000), [hot] in 1..=600_000;
         /// Pause between flushes of ASYNC_FLUSH.
         "flushIntervalCommitLog" => flush_interval: Duration = millis(500), [restart important] in 1..=600_000;

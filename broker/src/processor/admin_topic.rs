@@ -11,7 +11,7 @@ use raftmq_store::ReadError;
 
 use super::{Handled, Reply, consumer_manage};
 use crate::group::Group;
-use crate::state_machine::{Command, TopicDefaults, queue_ends};
+use crate::state_machine::{Command, TopicDefaults};
 
 /// Most queues that a topic may have here; each costs files and memory.
 const MAX_QUEUES: i32 = 65_535;
@@ -73,9 +73,7 @@ pub fn delete_topic(group: &Group, request: &RemotingCommand) -> Handled {
         return Reply::ok().into();
     }
     tracing::info!(topic, "topic is deleted by request");
-    let ends = queue_ends(&group.queues, &topic);
-    let at_unix_ms = group.seams.clock.unix_ms();
-    Handled::Propose { commands: vec![Command::DeleteTopic { topic, ends, at_unix_ms }], then: Reply::ok() }
+    Handled::DeleteTopic { topic }
 }
 
 fn topic_to_delete(defaults: &TopicDefaults, request: &RemotingCommand) -> Result<String, Reply> {
@@ -122,7 +120,10 @@ fn queue_offsets(group: &Group, topic: &str, queue_id: i32) -> Result<TopicOffse
 
 #[cfg(test)]
 mod tests {
+    use raftmq_model::offset::QueueOffset;
+
     use super::*;
+    use crate::test_group::{TestGroup, send};
 
     fn put(topic: &str) -> RemotingCommand {
         RemotingCommand::request(17)
@@ -158,5 +159,30 @@ mod tests {
         assert_eq!(refusal(&request), "the custom field <readQueueNums> is null");
         let request = put("T").with_field("readQueueNums", 70_000);
         assert_eq!(refusal(&request), "readQueueNums is 70000, it must be from 0 to 65535");
+    }
+
+    #[tokio::test]
+    async fn a_deletion_speaks_of_messages_that_were_in_flight() {
+        let fixture = TestGroup::new(&[("T", 2)]);
+        fixture.ask(send("T", 2, 0));
+        fixture.store_next();
+        fixture.ask(send("T", 2, 0));
+        fixture.ask(send("T", 2, 1));
+        fixture.ask(RemotingCommand::request(215).with_field("topic", "T"));
+        fixture.ask(send("T", 2, 1));
+        assert_eq!(fixture.batches(), 2, "the deletion waits, and what comes later waits behind it");
+        fixture.store_next();
+        fixture.store_next();
+        assert_eq!(fixture.batches(), 2);
+        let ends = match &fixture.commands_of_next()[..] {
+            [Command::DeleteTopic { topic, ends, .. }] if topic == "T" => ends.clone(),
+            others => panic!("{others:?}"),
+        };
+        assert_eq!(ends, [(0, QueueOffset(2)), (1, QueueOffset(1))]);
+        fixture.store_next();
+        fixture.store_next();
+        assert_eq!(fixture.answers.take_codes(), [0; 5]);
+        let again = fixture.group.queues.queue("T", 1).unwrap();
+        assert_eq!((again.min_offset(), again.max_offset()), (QueueOffset(1), QueueOffset(2)));
     }
 }

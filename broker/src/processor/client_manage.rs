@@ -9,48 +9,90 @@ use raftmq_remoting::body::{CheckClientRequestBody, HeartbeatData};
 use raftmq_remoting::header::UnregisterClientRequestHeader;
 use raftmq_remoting::{ClientIdentity, RemotingCommand, ReplyBuffer, Session};
 use raftmq_store::ProposalRecord;
+use tokio::sync::oneshot;
 
 use super::{Handled, Reply};
 use crate::group::Group;
-use crate::proposer::Work;
+use crate::proposer::{ProposeError, Work, WorkRecords};
+use crate::replicator::ReplicateError;
 use crate::state_machine::{Command, GroupTable, SYSTEM_GROUP_PREFIX, TopicTable, retry_topic_config};
+use crate::topics_in_creation::Creation;
 
-/// Request 34. The leader also creates the group and its retry topic, and answers when they are there; whatever
-/// comes of that, the client is connected and is told so. Its next heartbeat tries again.
+/// Request 34. Groups and retry topics that are not there yet are made by the leader, and the answer waits for them for
+/// a short while; whatever comes of that, the client is connected and is told so. Its next heartbeat tries again.
 pub fn heartbeat(group: &Arc<Group>, session: &Arc<Session>, request: &RemotingCommand) -> Handled {
     let heartbeat = match HeartbeatData::parse(&request.body) {
         Ok(heartbeat) => heartbeat,
         Err(error) => return Reply::system_error(error).into(),
     };
-    session.set_client(ClientIdentity {
-        language: request.language,
-        version: request.version,
-        client_id: heartbeat.client_id.clone(),
-    });
-    let commands = if group.replicator.leadership().is_leading() {
-        let auto_create = group.config.auto_create_subscription_group;
-        let at_unix_ms = group.seams.clock.unix_ms();
-        creations(&heartbeat, &group.groups, &group.topics, auto_create, at_unix_ms)
-    } else {
-        Vec::new()
-    };
-    let now = group.seams.clock.monotonic();
-    group.clients.heartbeat(session, &heartbeat, now, |of| notifies(group, of));
+    // One that another member has passed on is of a client of that member.
+    if !session.is_detached() {
+        session.set_client(ClientIdentity {
+            language: request.language,
+            version: request.version,
+            client_id: heartbeat.client_id.clone(),
+        });
+        let now = group.seams.clock.monotonic();
+        group.clients.heartbeat(session, &heartbeat, now, |of| notifies(group, of));
+    }
+    let leadership = group.replicator.leadership();
+    let auto_create = group.config.auto_create_subscription_group;
+    let at_unix_ms = group.seams.clock.unix_ms();
+    let commands = creations(&heartbeat, &group.groups, &group.topics, auto_create, at_unix_ms);
     if commands.is_empty() {
         return Reply::ok().into();
     }
-    let (session, meta) = (session.clone(), request.meta());
+    if leadership.is_leading() {
+        create(group, session, request, leadership.epoch(), commands);
+    } else {
+        group.hold_heartbeat(session, request.clone(), false);
+    }
+    Handled::Silent
+}
+
+/// Proposes what a heartbeat needs, and answers it.
+fn create(
+    group: &Arc<Group>,
+    session: &Arc<Session>,
+    request: &RemotingCommand,
+    epoch: i64,
+    mut commands: Vec<Command>,
+) {
+    let mut topics: Vec<Creation> = Vec::new();
+    commands.retain_mut(|command| {
+        let Command::PutTopic { config, .. } = command else { return true };
+        let wish = config.clone();
+        let created = group.topics_in_creation.create(|| match group.topics.contains(&wish.topic_name) {
+            true => Err(()),
+            false => Ok(wish),
+        });
+        let Ok(created) = created else { return false };
+        *config = created.topic().config.clone();
+        topics.push(created);
+        true
+    });
     let records = commands.iter().map(|command| ProposalRecord::Command(command.to_record())).collect();
-    let done = Box::new(move |result: Result<&[_], _>| {
-        if let Err(error) = result {
-            tracing::debug!(%error, "groups of a heartbeat were not created");
+    let (created, wait) = oneshot::channel();
+    let done = Box::new(move |result: Result<&[_], ProposeError>| {
+        // Nobody waits any more after the limit below.
+        let _ = created.send(result.map(|_| ()));
+    });
+    let until_ended = Some(Box::new(topics) as Box<dyn Send>);
+    group.proposer.submit(Work { epoch, records: WorkRecords::Ready(records), done, until_ended });
+    let (group, session, request) = (group.clone(), session.clone(), request.clone());
+    group.io.clone().spawn(async move {
+        match tokio::time::timeout(group.config.raft_hold_time, wait).await {
+            Ok(Ok(Err(ProposeError::Replicate(ReplicateError::NotAppended(_))))) => {
+                group.hold_heartbeat(&session, request, true);
+                return;
+            }
+            Ok(Ok(Err(error))) => tracing::debug!(%error, "groups of a heartbeat were not created"),
+            Ok(Ok(Ok(())) | Err(_)) | Err(_) => {}
         }
         let mut replies = ReplyBuffer::default();
-        Reply::ok().push(meta, &mut replies);
+        Reply::ok().push(request.meta(), &mut replies);
         session.send(replies);
     });
-    group.proposer.submit(Work { records, done });
-    Handled::Silent
 }
 
 /// The groups and retry topics that a heartbeat needs and the tables lack.

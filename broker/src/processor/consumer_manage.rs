@@ -9,13 +9,13 @@ use raftmq_remoting::header::{
     ConsumerGroupRequestHeader, FieldError, QueryConsumerOffsetRequestHeader, QueueRequestHeader,
     SearchOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
 };
-use raftmq_remoting::{RemotingCommand, response_code};
+use raftmq_remoting::{RemotingCommand, request_code, response_code};
 use raftmq_store::{CommitLog, ConsumeQueue, ReadError, Unit};
 use raftmq_sys::host;
 
 use super::{Handled, Reply};
 use crate::group::Group;
-use crate::offset_coalescer::OffsetCoalescer;
+use crate::offset_coalescer::{GroupQueue, OffsetCoalescer};
 use crate::state_machine::{Command, ConsumerOffsetTable, OffsetCommit};
 
 /// Request 38. Nobody online is an error, not an empty list: clients take it for "ask again later".
@@ -57,6 +57,16 @@ fn update(waiting: &OffsetCoalescer, request: &RemotingCommand) -> Result<Handle
     let commit =
         OffsetCommit { group: group.into_owned(), topic: topic.into_owned(), queue_id, offset: QueueOffset(offset) };
     Ok(Handled::Propose { commands: vec![Command::CommitOffsets { commits: vec![commit] }], then: Reply::ok() })
+}
+
+/// The queue that an offset query is about.
+pub fn queried(request: &RemotingCommand) -> Option<GroupQueue> {
+    if request.code != request_code::QUERY_CONSUMER_OFFSET {
+        return None;
+    }
+    let header = QueryConsumerOffsetRequestHeader::decode(&request.fields).ok()?;
+    let (group, topic) = (header.consumer_group.into_owned(), header.topic.into_owned());
+    Some(GroupQueue { group, topic, queue_id: header.queue_id })
 }
 
 /// Request 14. A group without an offset begins at 0 where the first message is still there and hot: new groups on
@@ -206,7 +216,7 @@ mod tests {
     }
 
     fn waiting(coalescer: &OffsetCoalescer) -> Option<Command> {
-        coalescer.drain_with(|command| command)
+        coalescer.drain_with(|taken| taken.map(|taken| taken.to_command()))
     }
 
     fn command(offset: u64) -> Command {

@@ -15,6 +15,10 @@ pub enum Handled {
         commands: Vec<Command>,
         then: Reply,
     },
+    /// To be proposed when nothing is under way, with the ends that the topic's queues have then; answered with 0.
+    DeleteTopic {
+        topic: String,
+    },
     /// Nothing is answered, or somebody else does it later.
     Silent,
 }

@@ -91,70 +91,128 @@ struct Look {
 struct Refusal {
     code: i32,
     remark: String,
+    /// It rests on tables in which this member may be behind, or on heartbeats that it has not got yet.
+    leader_may_know_better: bool,
 }
 
 /// Whether a pull that finds nothing may wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hold {
+    /// As long as its client says.
     Allowed,
-    /// Woken or forwarded: whatever is found now is the answer.
+    /// A client of another member asks. That member holds pulls itself; but if it must ask the leader each time, an
+    /// answer at once would make the client ask in a loop.
+    Briefly,
+    /// Woken, or its time is over: whatever is found now is the answer.
     Over,
 }
 
+/// One run of a pull.
+#[derive(Clone, Copy)]
+struct Pass {
+    hold: Hold,
+    /// The offset that rides on it is to be taken.
+    commits: bool,
+    /// Behind a read barrier: what is found is not older than the request.
+    is_confirmed: bool,
+}
+
+/// How long the leader holds a pull for a client of another member; shorter than that member waits.
+const FORWARDED_HOLD: Duration = Duration::from_secs(1);
+
 /// Answers a pull into `replies`, or holds it.
 pub fn handle(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, replies: &mut ReplyBuffer) {
-    let hold = if session.is_detached() { Hold::Over } else { Hold::Allowed };
-    run(group, session, request, hold, replies);
+    let (hold, commits) = if session.is_detached() { (Hold::Briefly, false) } else { (Hold::Allowed, true) };
+    run(group, session, request, Pass { hold, commits, is_confirmed: false }, replies);
 }
+
+/// The last run of a pull that was held.
+const AGAIN: Pass = Pass { hold: Hold::Over, commits: false, is_confirmed: false };
 
 /// Runs pulls again that an arrival woke or whose time is over. Called on the I/O runtime.
 pub fn resume(group: &Arc<Group>, woken: Vec<HeldPull>) {
     for pull in woken {
         let mut replies = ReplyBuffer::default();
-        run(group, &pull.session, pull.request, Hold::Over, &mut replies);
+        run(group, &pull.session, pull.request, AGAIN, &mut replies);
         pull.session.send(replies);
     }
 }
 
-fn run(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, hold: Hold, replies: &mut ReplyBuffer) {
+fn run(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, pass: Pass, replies: &mut ReplyBuffer) {
     let meta = request.meta();
+    let is_leading = || group.replicator.leadership().is_leading();
     let (header, wanted) = match check(group, &request) {
         Ok(checked) => checked,
         Err(refusal) => {
+            if refusal.leader_may_know_better && !session.is_detached() && !is_leading() {
+                let instead = not_found_at_all(&request);
+                group.forward_pull(session, request, instead, false);
+                return;
+            }
             replies.push(meta, refusal.code, Some(&refusal.remark), &[], &[]);
             return;
         }
     };
-    if hold == Hold::Allowed && header.sys_flag & pull::COMMIT_OFFSET != 0 {
+    if pass.commits && header.sys_flag & pull::COMMIT_OFFSET != 0 {
         group.commit_offset_later(&header.consumer_group, &wanted.topic, wanted.queue_id, header.commit_offset);
     }
     let look = look(group, &wanted);
     let behind =
         matches!(look.status, Status::OffsetOverflowBadly | Status::NoMatchedLogicQueue | Status::NoMessageInQueue)
             && look.code == response_code::PULL_OFFSET_MOVED;
-    let may_suspend = hold == Hold::Allowed && header.sys_flag & pull::SUSPEND != 0;
-    if look.code == response_code::PULL_OFFSET_MOVED && !group.replicator.leadership().is_leading() {
+    let may_suspend = pass.hold != Hold::Over && header.sys_flag & pull::SUSPEND != 0;
+    if look.code == response_code::PULL_OFFSET_MOVED && !pass.is_confirmed {
+        if is_leading() {
+            drop(header);
+            confirm(group, session, request, pass, not_found_here(&look, wanted.from));
+            return;
+        }
         // This member cannot tell whether the client or itself is behind.
         if !(behind && may_suspend) {
-            group.forward_pull(session, request, not_found_here(&look, wanted.from));
+            drop(header);
+            group.forward_pull(session, request, not_found_here(&look, wanted.from), false);
             return;
         }
     } else if look.code != response_code::PULL_NOT_FOUND || !may_suspend {
         answer(group, meta, &look, replies);
         return;
     }
-    let suspend = if group.config.long_polling {
-        Duration::from_millis(u64::try_from(header.suspend_timeout_millis).unwrap_or(0))
-    } else {
-        group.config.short_polling_time
+    let asked = Duration::from_millis(u64::try_from(header.suspend_timeout_millis).unwrap_or(0));
+    let suspend = match pass.hold {
+        Hold::Briefly => asked.min(FORWARDED_HOLD),
+        _ if group.config.long_polling => asked,
+        _ => group.config.short_polling_time,
     };
     drop(header);
     let deadline = group.seams.clock.monotonic() + suspend.min(group.config.pull_hold_max_time);
     let held = HeldPull { session: session.clone(), request, wanted: wanted.clone() };
     let end = || readable_end(group, &wanted);
     if let Err(held) = group.holds.hold(&wanted.topic, wanted.queue_id, wanted.from, deadline, held, end) {
-        run(group, session, held.request, Hold::Over, replies);
+        run(group, session, held.request, AGAIN, replies);
     }
+}
+
+/// Looks again behind a read barrier: a leader that was replaced and does not know it yet would move its client to an
+/// offset behind which there are more messages.
+fn confirm(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, pass: Pass, instead: NotFound) {
+    let (group, session) = (group.clone(), session.clone());
+    group.io.clone().spawn(async move {
+        if let Err(error) = group.read_barrier().await {
+            tracing::debug!(%error, "a pull waits for a leader");
+            group.forward_pull(&session, request, instead, true);
+            return;
+        }
+        let mut replies = ReplyBuffer::default();
+        run(&group, &session, request, Pass { commits: false, is_confirmed: true, ..pass }, &mut replies);
+        session.send(replies);
+    });
+}
+
+/// What the client gets when the leader cannot be asked and this member knows nothing of the queue.
+fn not_found_at_all(request: &RemotingCommand) -> NotFound {
+    let offset = PullMessageRequestHeader::decode(&request.fields).map_or(0, |header| header.queue_offset);
+    let from = QueueOffset(u64::try_from(offset).unwrap_or(0));
+    NotFound { from, min: QueueOffset(0), max: from }
 }
 
 /// What the client gets when the leader cannot be asked: nothing new, its own offset.
@@ -204,7 +262,9 @@ fn check<'a>(
     group: &Group,
     request: &'a RemotingCommand,
 ) -> Result<(PullMessageRequestHeader<'a>, Arc<Wanted>), Refusal> {
-    let refuse = |code, remark: String| Err(Refusal { code, remark });
+    let refuse = |code, remark: String| Err(Refusal { code, remark, leader_may_know_better: false });
+    // Tables that follow the leader's.
+    let refuse_here = |code, remark: String| Err(Refusal { code, remark, leader_may_know_better: true });
     let header = match PullMessageRequestHeader::decode(&request.fields) {
         Ok(header) => header,
         Err(error) => return refuse(response_code::SYSTEM_ERROR, error.to_string()),
@@ -218,31 +278,31 @@ fn check<'a>(
     }
     let subscription_group = group.groups.get(&header.consumer_group);
     if subscription_group.is_none() && !config.auto_create_subscription_group {
-        return refuse(
+        return refuse_here(
             response_code::SUBSCRIPTION_GROUP_NOT_EXIST,
             format!("subscription group [{}] does not exist, apply first please!", header.consumer_group),
         );
     }
     if subscription_group.as_ref().is_some_and(|found| !found.consume_enable) {
-        return refuse(
+        return refuse_here(
             response_code::NO_PERMISSION,
             format!("subscription group no permission, {}", header.consumer_group),
         );
     }
     let Some(topic) = group.topics.get(&header.topic) else {
-        return refuse(
+        return refuse_here(
             response_code::TOPIC_NOT_EXIST,
             format!("topic[{}] not exist, apply first please!", header.topic),
         );
     };
     if !permission::is_readable(topic.perm) {
-        return refuse(
+        return refuse_here(
             response_code::NO_PERMISSION,
             format!("the topic[{}] pulling message is forbidden", header.topic),
         );
     }
     if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
-        return refuse(
+        return refuse_here(
             response_code::SYSTEM_ERROR,
             format!(
                 "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}]",
@@ -274,6 +334,7 @@ fn find_subscription(group: &Group, header: &PullMessageRequestHeader<'_>) -> Re
         let mut parsed = SubscriptionData::from_tags(&header.topic, expression).map_err(|_| Refusal {
             code: response_code::SUBSCRIPTION_PARSE_FAILED,
             remark: "parse the consumer's subscription failed".to_owned(),
+            leader_may_know_better: false,
         })?;
         if let Some(expression_type) = header.expression_type.as_deref().filter(|kind| !kind.is_empty()) {
             parsed.expression_type = expression_type.to_owned();
@@ -283,6 +344,7 @@ fn find_subscription(group: &Group, header: &PullMessageRequestHeader<'_>) -> Re
     let unknown = |what: &str| Refusal {
         code: response_code::SUBSCRIPTION_NOT_EXIST,
         remark: format!("the consumer's {what} not exist, group: {}, topic: {}", header.consumer_group, header.topic),
+        leader_may_know_better: true,
     };
     if !group.clients.has_consumer_group(&header.consumer_group) {
         return Err(unknown("group info"));
@@ -293,6 +355,7 @@ fn find_subscription(group: &Group, header: &PullMessageRequestHeader<'_>) -> Re
         return Err(Refusal {
             code: response_code::SUBSCRIPTION_NOT_LATEST,
             remark: "the consumer's subscription not latest".to_owned(),
+            leader_may_know_better: true,
         });
     }
     Ok(found)
@@ -433,5 +496,53 @@ impl Run {
                 Err(self.first)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replicator::ReplicateError;
+    use crate::test_group::{TestGroup, send};
+
+    fn pull(offset: i64) -> RemotingCommand {
+        RemotingCommand::request(11)
+            .with_field("consumerGroup", "cg")
+            .with_field("topic", "T")
+            .with_field("queueId", 0)
+            .with_field("queueOffset", offset)
+            .with_field("maxMsgNums", 32)
+            .with_field("sysFlag", pull::SUBSCRIPTION)
+            .with_field("commitOffset", 0)
+            .with_field("suspendTimeoutMillis", 0)
+            .with_field("subVersion", 0)
+    }
+
+    #[tokio::test]
+    async fn a_client_is_moved_only_behind_a_read_barrier() {
+        let fixture = TestGroup::new(&[("T", 1)]);
+        fixture.ask(pull(1));
+        assert!(fixture.answers.take_codes().is_empty(), "the leader may have been replaced");
+        fixture.end_barrier(Ok(())).await;
+        assert_eq!(fixture.answers.next_code().await, response_code::PULL_OFFSET_MOVED);
+    }
+
+    #[tokio::test]
+    async fn what_the_barrier_brings_is_looked_at() {
+        let fixture = TestGroup::new(&[("T", 1)]);
+        fixture.ask(pull(1));
+        fixture.ask(send("T", 1, 0));
+        fixture.store_next();
+        assert_eq!(fixture.answers.take_codes(), [0]);
+        fixture.end_barrier(Ok(())).await;
+        assert_eq!(fixture.answers.next_code().await, response_code::PULL_NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn without_a_majority_nobody_is_moved() {
+        let fixture = TestGroup::new(&[("T", 1)]);
+        fixture.ask(pull(1));
+        fixture.end_barrier(Err(ReplicateError::NotAppended("test".to_owned()))).await;
+        assert_eq!(fixture.answers.next_code().await, response_code::PULL_NOT_FOUND);
     }
 }

@@ -13,9 +13,10 @@ use raftmq_store::{Appended, EncodedMessages, ProposalRecord};
 
 use super::batch_body;
 use crate::group::Group;
-use crate::proposer::{ProposeError, Work};
+use crate::proposer::{ProposeError, Work, WorkRecords};
 use crate::replicator::ReplicateError;
 use crate::state_machine::{AutoCreate, Command, SendCreation, Topic, decide_for_send};
+use crate::topics_in_creation::Creation;
 
 /// A send that waits for its batch.
 struct PendingSend {
@@ -23,7 +24,13 @@ struct PendingSend {
     queue_id: i32,
     message_count: u32,
     bytes: usize,
-    creates_topic: bool,
+}
+
+/// What the sends of one read become.
+struct Encoded {
+    records: Vec<ProposalRecord>,
+    /// Topics that these records create, each before its first message.
+    creations: Vec<Creation>,
 }
 
 /// Why a send is answered without being proposed.
@@ -40,12 +47,14 @@ impl Refusal {
 
 /// Encodes and proposes the sends of one read. Those that are refused are answered into `replies`.
 pub fn handle(group: &Arc<Group>, session: &Arc<Session>, requests: Vec<RemotingCommand>, replies: &mut ReplyBuffer) {
-    let mut records = Vec::with_capacity(requests.len());
+    // Before anything is checked against the tables.
+    let epoch = group.replicator.leadership().epoch();
+    let mut encoded = Encoded { records: Vec::with_capacity(requests.len()), creations: Vec::new() };
     let mut pending = Vec::with_capacity(requests.len());
     let mut kept = Vec::with_capacity(requests.len());
     let mut scratch = Vec::new();
     for request in requests {
-        match encode(group, session, &request, &mut scratch, &mut records) {
+        match encode(group, session, &request, &mut scratch, &mut encoded) {
             Ok(send) => {
                 pending.push(send);
                 kept.push(request);
@@ -57,10 +66,13 @@ pub fn handle(group: &Arc<Group>, session: &Arc<Session>, requests: Vec<Remoting
         return;
     }
     let (group_, session) = (group.clone(), session.clone());
+    let Encoded { records, creations } = encoded;
+    let creates_topic = !creations.is_empty();
     let done = Box::new(move |result: Result<&[Appended], ProposeError>| {
-        answer(&group_, &session, pending, kept, result);
+        answer(&group_, &session, pending, kept, creates_topic, result);
     });
-    group.proposer.submit(Work { records, done });
+    let until_ended = creates_topic.then(|| Box::new(creations) as Box<dyn Send>);
+    group.proposer.submit(Work { epoch, records: WorkRecords::Ready(records), done, until_ended });
 }
 
 fn answer(
@@ -68,6 +80,7 @@ fn answer(
     session: &Arc<Session>,
     pending: Vec<PendingSend>,
     requests: Vec<RemotingCommand>,
+    creates_topic: bool,
     result: Result<&[Appended], ProposeError>,
 ) {
     let mut replies = ReplyBuffer::default();
@@ -81,7 +94,7 @@ fn answer(
             }
             group.metrics.messages_in.add(messages);
             group.metrics.bytes_in.add(bytes);
-            if pending.iter().any(|send| send.creates_topic) {
+            if creates_topic {
                 group.send_when_registered(session, replies);
                 return;
             }
@@ -161,7 +174,7 @@ fn encode(
     session: &Session,
     request: &RemotingCommand,
     scratch: &mut Vec<u8>,
-    records: &mut Vec<ProposalRecord>,
+    into: &mut Encoded,
 ) -> Result<PendingSend, Refusal> {
     let header = SendMessageRequestHeader::decode(request)
         .map_err(|error| Refusal::new(response_code::SYSTEM_ERROR, error.to_string()))?;
@@ -181,7 +194,7 @@ fn encode(
         let remark = format!("Sending message to topic[{}] is forbidden.", header.topic);
         return Err(Refusal::new(response_code::NO_PERMISSION, remark));
     }
-    let (topic_config, create) = find_topic(group, session, &header)?;
+    let (topic_config, creation) = find_topic(group, session, &header, &into.creations)?;
     let queues = topic_config.write_queue_nums.max(topic_config.read_queue_nums);
     if header.queue_id >= queues {
         let remark = format!(
@@ -221,24 +234,23 @@ fn encode(
     } else {
         encode_single(group, message, wire_properties, scratch, &mut encoded)?;
     }
-    let send = PendingSend {
-        meta: request.meta(),
-        queue_id,
-        message_count: encoded.count,
-        bytes: encoded.bytes.len(),
-        creates_topic: create.is_some(),
-    };
-    records.extend(create.map(|command| ProposalRecord::Command(command.to_record())));
-    records.push(ProposalRecord::Messages(encoded));
+    let send = PendingSend { meta: request.meta(), queue_id, message_count: encoded.count, bytes: encoded.bytes.len() };
+    if let Some(creation) = creation {
+        let create = Command::PutTopic { config: topic_config.config.clone(), from_auto_create: true, at_unix_ms: now };
+        into.records.push(ProposalRecord::Command(create.to_record()));
+        into.creations.push(creation);
+    }
+    into.records.push(ProposalRecord::Messages(encoded));
     Ok(send)
 }
 
-/// The topic of a send and, if it is new, the command that creates it.
+/// The topic of a send and, if it is new, its creation. `creations` are those that the same proposal holds already.
 fn find_topic(
     group: &Group,
     session: &Session,
     header: &SendMessageRequestHeader<'_>,
-) -> Result<(Arc<Topic>, Option<Command>), Refusal> {
+    creations: &[Creation],
+) -> Result<(Arc<Topic>, Option<Creation>), Refusal> {
     let send = SendCreation {
         topic: &header.topic,
         default_topic: &header.default_topic,
@@ -247,16 +259,27 @@ fn find_topic(
         auto_create_topic_enable: group.config.auto_create_topic,
     };
     match decide_for_send(&group.topics, send) {
-        AutoCreate::Use(topic) => Ok((topic, None)),
-        AutoCreate::Create(config) => {
-            let (topic, queues, client) = (&config.topic_name, config.write_queue_nums, session.peer());
-            tracing::info!(topic, queues, %client, "topic is created by a send");
-            let at_unix_ms = group.seams.clock.unix_ms();
-            let create = Command::PutTopic { config: config.clone(), from_auto_create: true, at_unix_ms };
-            Ok((Arc::new(Topic { name: Arc::from(config.topic_name.as_str()), config }), Some(create)))
-        }
-        AutoCreate::Refuse { code, remark } => Err(Refusal { code, remark }),
+        AutoCreate::Use(topic) => return Ok((topic, None)),
+        AutoCreate::Create(_) => {}
+        AutoCreate::Refuse { code, remark } => return Err(Refusal { code, remark }),
     }
+    if let Some(known) = creations.iter().find(|creation| *creation.topic().name == *header.topic) {
+        return Ok((known.topic().clone(), None));
+    }
+    // Once more, with the topics in creation locked: the topic may have been applied since.
+    let created = group.topics_in_creation.create(|| match decide_for_send(&group.topics, send) {
+        AutoCreate::Create(config) => Ok(config),
+        AutoCreate::Use(topic) => Err(Ok((topic, None))),
+        AutoCreate::Refuse { code, remark } => Err(Err(Refusal { code, remark })),
+    });
+    let creation = match created {
+        Ok(creation) => creation,
+        Err(instead) => return instead,
+    };
+    let topic = creation.topic().clone();
+    let (name, queues, client) = (&topic.name, topic.write_queue_nums, session.peer());
+    tracing::info!(topic = %name, queues, %client, "topic is created by a send");
+    Ok((topic, Some(creation)))
 }
 
 fn encode_single(
@@ -305,4 +328,52 @@ fn encode_single(
     })?;
     encoded.count = 1;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::test_group::{TestGroup, send};
+
+    #[tokio::test]
+    async fn a_second_first_send_is_checked_against_the_wish_that_counts() {
+        let fixture = TestGroup::new(&[]);
+        fixture.ask(send("T", 2, 1));
+        fixture.ask(send("T", 8, 5));
+        assert_eq!(fixture.answers.take_codes(), [1], "queue 5 would be above the 2 of the first");
+        fixture.ask(send("T", 8, 0));
+        assert_eq!(fixture.batches(), 2);
+        fixture.store_next();
+        fixture.ask(send("T", 8, 5));
+        assert_eq!(fixture.answers.take_codes(), [0, 1]);
+        fixture.store_next();
+        assert_eq!(fixture.answers.take_codes(), [0]);
+        assert_eq!(fixture.group.topics.get("T").unwrap().write_queue_nums, 2);
+        assert!(fixture.group.topics_in_creation.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_creation_that_failed_binds_nobody() {
+        let fixture = TestGroup::new(&[]);
+        fixture.ask(send("T", 2, 1));
+        fixture.ask(send("T", 2, 0));
+        fixture.refuse_next();
+        fixture.ask(send("T", 8, 5));
+        assert_eq!(fixture.answers.take_codes(), [14, 1], "the second is still under way");
+        fixture.refuse_next();
+        fixture.ask(send("T", 8, 5));
+        fixture.store_next();
+        assert_eq!(fixture.answers.take_codes(), [14, 0]);
+        assert_eq!(fixture.group.topics.get("T").unwrap().write_queue_nums, 8);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_creates_a_topic_twice_creates_it_once() {
+        let fixture = TestGroup::new(&[]);
+        fixture.ask_all(vec![send("T", 2, 1), send("T", 8, 5), send("T", 8, 0), send("U", 3, 2)]);
+        assert_eq!(fixture.answers.take_codes(), [1]);
+        assert_eq!(fixture.commands_of_next().len(), 2);
+        fixture.store_next();
+        assert_eq!(fixture.answers.take_codes(), [0, 0, 0]);
+        assert!(fixture.group.topics_in_creation.is_empty());
+    }
 }

@@ -16,6 +16,9 @@ pub use raft::RaftReplicator;
 /// What is replicated and applied as one: messages, commands, or both. It applies whole or not at all.
 #[derive(Default)]
 pub struct Batch {
+    /// The leadership under which the records were checked, see [`Leadership::epoch`]. Under another one they are not
+    /// appended: what they were checked against may have changed.
+    pub epoch: i64,
     pub records: Vec<ProposalRecord>,
     /// Bytes of all records, the unit in which bounds are counted.
     pub bytes: usize,
@@ -62,6 +65,13 @@ impl Leadership {
     pub fn is_leading(self) -> bool {
         matches!(self, Leadership::Leading { .. })
     }
+
+    /// Orders the leaderships of a group.
+    pub fn epoch(self) -> i64 {
+        match self {
+            Leadership::Leading { epoch } | Leadership::Following { epoch } | Leadership::Unknown { epoch } => epoch,
+        }
+    }
 }
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -72,7 +82,8 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// on a majority) and applied loses acknowledged messages; `NotAppended` for a batch that may be in the log makes
 /// clients' retries count as first tries.
 pub trait Replicator: Send + Sync + 'static {
-    /// Starts to replicate. Must be quick: it is called with the proposer's queue locked.
+    /// Starts to replicate. Must be quick, and must not call `done` before it returns: it is called with the proposer's
+    /// queue locked, and `done` locks it again.
     fn replicate(&self, batch: Batch, done: Done);
     /// Batches that may be under way at once.
     fn capacity(&self) -> usize;

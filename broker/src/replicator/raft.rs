@@ -36,14 +36,13 @@ fn outcome(error: ProposeError) -> ReplicateError {
 
 impl Replicator for RaftReplicator {
     fn replicate(&self, batch: Batch, done: Done) {
-        let epoch = self.group.role().borrow().epoch;
         // The caller holds the proposer's queue, which `done` takes again: a refusal that comes before `submit`
         // returns must reach it from elsewhere.
         let submitting = Arc::new(AtomicBool::new(true));
         let (still_submitting, runtime) = (submitting.clone(), self.runtime.clone());
         let proposal = Proposal { records: batch.records };
         self.group.submit(
-            epoch,
+            batch.epoch,
             proposal,
             Box::new(move |result| {
                 let result = result.map(|committed| Replicated { appended: committed.appended }).map_err(outcome);

@@ -4,3 +4,4 @@
 
 mod requests;
 mod single_member;
+mod three_members;

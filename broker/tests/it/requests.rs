@@ -32,8 +32,8 @@ fn free_port() -> u16 {
     panic!("no two free ports");
 }
 
-pub(crate) async fn start(mode: Mode, root: &Path) -> Broker {
-    let mut config = BrokerConfig {
+fn config(root: &Path) -> BrokerConfig {
+    BrokerConfig {
         broker_name: "broker-a".to_owned(),
         broker_ip1: "127.0.0.1".to_owned(),
         bind_address: "127.0.0.1".to_owned(),
@@ -43,7 +43,29 @@ pub(crate) async fn start(mode: Mode, root: &Path) -> Broker {
         commit_log_file_bytes: 1 << 20,
         max_message_bytes: 100_000,
         ..BrokerConfig::default()
-    };
+    }
+}
+
+/// The members of a Raft group of three, in the order of their slots.
+pub(crate) async fn start_three(root: &Path) -> Vec<Broker> {
+    let ports = [(); 3].map(|()| free_port());
+    let peers: Vec<_> = ports.iter().enumerate().map(|(slot, port)| format!("n{slot}-127.0.0.1:{port}")).collect();
+    let process = Process::new(Seams::real(), Handle::current(), Handle::current());
+    let mut members = Vec::new();
+    for slot in 0..3 {
+        let config = BrokerConfig {
+            raft_enable: true,
+            raft_self_id: format!("n{slot}"),
+            raft_peers: peers.join(";"),
+            ..config(&root.join(slot.to_string()))
+        };
+        members.push(Broker::start(config, &process).await.unwrap());
+    }
+    members
+}
+
+pub(crate) async fn start(mode: Mode, root: &Path) -> Broker {
+    let mut config = config(root);
     if mode == Mode::Raft {
         config.raft_enable = true;
         config.raft_self_id = "n0".to_owned();

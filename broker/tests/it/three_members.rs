@@ -1,0 +1,71 @@
+//! What a client sees that talks to a member that does not lead.
+
+use raftmq_broker::Broker;
+
+use crate::requests::{Connection, connect, eventually, start_three};
+
+fn heartbeat(client: &str, group: &str) -> String {
+    format!(
+        r#"{{"clientID":"{client}","consumerDataSet":[{{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"{group}","messageModel":"CLUSTERING","subscriptionDataSet":[{{"classFilterMode":false,"codeSet":[],"expressionType":"TAG","subString":"*","subVersion":1,"tagsSet":[],"topic":"T"}}],"unitMode":false}}],"producerDataSet":[]}}"#
+    )
+}
+
+const SEND: [(&str, &str); 8] = [
+    ("producerGroup", "pg"),
+    ("topic", "T"),
+    ("defaultTopic", "TBW102"),
+    ("defaultTopicQueueNums", "1"),
+    ("queueId", "0"),
+    ("sysFlag", "0"),
+    ("bornTimestamp", "1700000000000"),
+    ("flag", "0"),
+];
+
+/// As a push consumer asks: suspended if there is nothing, filtered by what its heartbeats say.
+async fn pull(connection: &Connection, topic: &str, offset: &str) -> (i32, String) {
+    let fields = [
+        ("consumerGroup", "cg"),
+        ("topic", topic),
+        ("queueId", "0"),
+        ("queueOffset", offset),
+        ("maxMsgNums", "32"),
+        ("sysFlag", "2"),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "5000"),
+        ("subVersion", "0"),
+    ];
+    let answer = connection.ask(11, &fields, "").await;
+    (answer.code(), answer.field("nextBeginOffset"))
+}
+
+fn leader(members: &[Broker]) -> Option<usize> {
+    members.iter().position(|member| member.group().replicator.leadership().is_leading())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_got_no_heartbeats_asks_the_leader() {
+    let root = tempfile::tempdir().unwrap();
+    let members = start_three(root.path()).await;
+    let everywhere = async || members.iter().all(|member| member.group().topics.contains("TBW102"));
+    eventually("topics of the start", everywhere).await;
+    let leader = leader(&members).unwrap();
+    let (at_leader, elsewhere) = (connect(&members[leader]).await, connect(&members[(leader + 1) % 3]).await);
+
+    assert_eq!(at_leader.ask(34, &[], &heartbeat("client-1", "cg")).await.code(), 0);
+    assert_eq!(at_leader.ask(10, &SEND, "one").await.code(), 0);
+    let list = elsewhere.ask(38, &[("consumerGroup", "cg")], "").await;
+    assert_eq!((list.code(), list.body()), (0, r#"{"consumerIdList":["client-1"]}"#));
+    assert_eq!(elsewhere.ask(38, &[("consumerGroup", "nobody")], "").await.code(), 1);
+
+    assert_eq!(pull(&elsewhere, "T", "0").await, (0, "1".to_owned()));
+    assert_eq!(pull(&elsewhere, "nothing", "0").await.0, 17);
+    let (arrives, sent) = tokio::join!(pull(&elsewhere, "T", "1"), at_leader.ask(10, &SEND, "two"));
+    assert_eq!((arrives, sent.code()), ((0, "2".to_owned()), 0), "the leader holds it for a while");
+
+    assert_eq!(elsewhere.ask(34, &[], &heartbeat("client-2", "cg2")).await.code(), 0);
+    assert!(members[leader].group().topics.contains("%RETRY%cg2"), "made before the heartbeat was answered");
+    assert!(members[leader].group().clients.consumer_ids("cg2").is_none(), "it is a client of the other member");
+    for member in members {
+        member.shutdown().await;
+    }
+}
