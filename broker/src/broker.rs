@@ -99,10 +99,11 @@ impl Broker {
         let addresses = reserve(&config)?;
         let sink = GroupSink::default();
         let forward = Arc::new(ForwardService::default());
+        let (stop, stopped) = watch::channel(None);
         let opened = if config.raft_enable {
             open_raft(&config, process, sink.clone(), forward.clone()).await?
         } else {
-            open_classic(&config, process, sink.clone()).await?
+            open_classic(&config, process, sink.clone(), stop.clone()).await?
         };
         let group = Arc::new(wire(config.clone(), process, store_host, &opened));
         sink.set_group(&group);
@@ -117,14 +118,10 @@ impl Broker {
         let registration = Registration::start(&config, member, group.topics.clone(), &process.seams);
         // Set once, here.
         let _ = group.registration.set(registration.clone());
-        let (stop, stopped) = watch::channel(None);
         if let Engine::Raft(raft) = &opened.engine {
             let slot = raft_slot(&config)?;
             let follower = RoleFollower::new(group.clone(), raft.clone(), registration.clone(), slot, stop);
             process.io.spawn(follower.run());
-        } else {
-            // Nobody else ends a classic member: keep the channel open with it.
-            process.io.spawn(async move { stop.closed().await });
         }
         let (topics, changed) = (registration.clone(), sink.topics_changed());
         process.io.spawn(async move {
@@ -287,7 +284,12 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     }
 }
 
-async fn open_classic(config: &BrokerConfig, process: &Process, sink: GroupSink) -> Result<Opened, StartError> {
+async fn open_classic(
+    config: &BrokerConfig,
+    process: &Process,
+    sink: GroupSink,
+    stop: watch::Sender<Option<String>>,
+) -> Result<Opened, StartError> {
     let failed = store_error(config);
     let seams = &process.seams;
     let tables = Tables::default();
@@ -304,10 +306,10 @@ async fn open_classic(config: &BrokerConfig, process: &Process, sink: GroupSink)
     for command in bootstrap_commands(&tables, &config.topic_defaults(), seams.clock.unix_ms()) {
         machine.apply_command(None, &command).map_err(|error| failed(with_causes(&error)))?;
     }
-    crate::replicator::TableSaver::changed(&mut saver, &mut machine);
+    crate::replicator::TableSaver::changed(&mut saver, &mut machine).map_err(&failed)?;
     flush_offsets(saver.clone(), config.flush_consumer_offset_interval, process);
     let sync_flush = config.flush_disk_type == FlushDiskType::SyncFlush;
-    let local = ClassicLocalStore::new(store.writer, machine, Box::new(saver), sync_flush);
+    let local = ClassicLocalStore::new(store.writer, machine, Box::new(saver), sync_flush, stop);
     let local = LocalReplicator::start(&config.broker_name, Box::new(local), &*seams.spawn, process.io.clone())
         .map_err(|error| failed(error.to_string()))?;
     let local = Arc::new(local);

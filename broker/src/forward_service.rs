@@ -30,15 +30,16 @@ impl ForwardHandler for ForwardService {
             reply(forward_codec::encode_not_leader());
             return;
         };
-        let Some(ForwardedRequests { peer, client, mut requests }) = forward_codec::decode_request(payload) else {
+        let Some(ForwardedRequests { peer, client, age, mut requests }) = forward_codec::decode_request(payload) else {
             // Dropping the reply leaves the sender to its deadline: it cannot know what became of its requests.
             tracing::error!(from_slot, "a forwarded request cannot be read; do the members run the same release?");
             return;
         };
         let expected = requests.iter().filter(|request| !request.is_oneway()).count();
-        let now_us = group.seams.clock.monotonic().as_micros() as u64;
+        // Nothing is proposed long after it came, whoever it came to.
+        let came_us = group.seams.clock.monotonic().saturating_sub(age).as_micros().max(1) as u64;
         for request in &mut requests {
-            request.received_us = now_us;
+            request.received_us = came_us;
         }
         if expected == 0 {
             let nobody = Arc::new(Collector::new(0, Box::new(|_| {})));

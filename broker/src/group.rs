@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use raftmq_model::subscription::validate_group;
 use raftmq_remoting::{RemotingCommand, ReplyBuffer, Session, response_code};
 use raftmq_store::{CommitLog, ConsumeQueues};
 use raftmq_sys::Seams;
@@ -124,7 +125,7 @@ impl Group {
 
     /// Notes an offset that rides on a pull or came one-way; it is in the log within a second.
     pub fn commit_offset_later(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        if let Ok(offset) = u64::try_from(offset) {
+        if let (Ok(offset), Ok(())) = (u64::try_from(offset), validate_group(group)) {
             self.offset_commits.add(group, topic, queue_id, offset);
         }
     }

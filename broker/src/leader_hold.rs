@@ -40,8 +40,8 @@ pub struct LeaderHold {
     offsets: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What a request takes beside its body, about.
-const HEADER_BYTES: usize = 512;
+/// What a body may have beyond `maxMessageSize`: a batch, or a heartbeat.
+const BODY_EXTRA_BYTES: usize = 64 << 10;
 
 /// What to answer when nobody took the requests.
 enum Otherwise {
@@ -100,11 +100,20 @@ impl LeaderHold {
         &self,
         group: &Arc<Group>,
         session: &Arc<Session>,
-        requests: Vec<RemotingCommand>,
+        mut requests: Vec<RemotingCommand>,
         otherwise: Otherwise,
         bounced: bool,
     ) {
-        let bytes = requests.iter().map(|request| request.body.len() + HEADER_BYTES).sum();
+        let max_body_bytes = group.config.max_message_bytes + BODY_EXTRA_BYTES;
+        let too_large = |request: &mut RemotingCommand| forward_codec::check_size(request, max_body_bytes).is_err();
+        for request in requests.extract_if(.., too_large) {
+            let Err(remark) = forward_codec::check_size(&request, max_body_bytes) else { continue };
+            answer_all(session, &[request], response_code::MESSAGE_ILLEGAL, &remark);
+        }
+        if requests.is_empty() {
+            return;
+        }
+        let bytes = requests.iter().map(forward_codec::request_bytes).sum();
         let held = self.under_way.fetch_add(bytes, Ordering::Relaxed);
         let place = Place { under_way: self.under_way.clone(), bytes };
         if held > 0 && held + bytes > self.limits.bytes {
@@ -143,7 +152,7 @@ impl LeaderHold {
         let count = taken.commits().len();
         let requests: Vec<_> = taken.commits().iter().map(offset_commit).collect();
         let nobody = ClientIdentity::default();
-        let payload = forward_codec::encode_request(group.store_host, &nobody, &requests);
+        let payload = forward_codec::encode_request(group.store_host, &nobody, Duration::ZERO, &requests);
         match self.raft.forward(payload, self.limits.answer).await.map(forward_codec::decode_answer) {
             Ok(Some(Answer::Replies(_))) => count,
             // The leader may have them; clients commit again within seconds. What is left waits for a better moment.
@@ -201,8 +210,8 @@ impl Waiting {
         let Waiting { raft, limits, group, session, .. } = &self;
         let clock = group.seams.clock.clone();
         // Counted from the arrival, however often a request comes back here: nothing is proposed long after it came.
-        let came = requests.iter().map(|request| request.received_us).filter(|came| *came != 0).min();
-        let deadline = came.map_or_else(|| clock.monotonic(), Duration::from_micros) + limits.hold;
+        let came = came(&requests).unwrap_or_else(|| clock.monotonic());
+        let deadline = came + limits.hold;
         let mut roles = raft.role();
         let mut pause = bounced;
         loop {
@@ -228,7 +237,7 @@ impl Waiting {
                     return;
                 }
                 // One hop only: what was forwarded to us is not passed on.
-                Leadership::Following { .. } if !session.is_detached() => match self.forward(&requests).await {
+                Leadership::Following { .. } if !session.is_detached() => match self.forward(&requests, came).await {
                     Forwarded::Answered => return,
                     Forwarded::Unknown(why) => {
                         // What changes nothing is asked again, here or at the next leader.
@@ -247,7 +256,7 @@ impl Waiting {
         }
     }
 
-    async fn forward(&self, requests: &[RemotingCommand]) -> Forwarded {
+    async fn forward(&self, requests: &[RemotingCommand], came: Duration) -> Forwarded {
         let Waiting { raft, limits, group, session, offsets } = self;
         let about = |code| requests.iter().any(|request| request.code == code);
         let about_offsets = about(request_code::QUERY_CONSUMER_OFFSET) || about(request_code::UPDATE_CONSUMER_OFFSET);
@@ -255,8 +264,19 @@ impl Waiting {
             true => Some(offsets.lock().await),
             false => None,
         };
-        forward(raft, limits, group, session, requests).await
+        let age = group.seams.clock.monotonic().saturating_sub(came);
+        if age >= limits.hold {
+            // Whoever held the lock before waited for a leader that is paused or gone.
+            return Forwarded::NotTaken;
+        }
+        forward(raft, limits, group, session, age, requests).await
     }
+}
+
+/// When the first of these requests came, if they know.
+fn came(requests: &[RemotingCommand]) -> Option<Duration> {
+    let came = requests.iter().map(|request| request.received_us).filter(|came| *came != 0).min();
+    came.map(Duration::from_micros)
 }
 
 fn give_up(session: &Session, requests: &[RemotingCommand], otherwise: &Otherwise, code: i32, remark: &str) {
@@ -291,6 +311,7 @@ async fn forward(
     limits: &HoldLimits,
     group: &Group,
     session: &Session,
+    age: Duration,
     requests: &[RemotingCommand],
 ) -> Forwarded {
     group.metrics.forwarded.add(requests.len() as u64);
@@ -299,7 +320,7 @@ async fn forward(
     let waiting = group.offset_commits.drain_queues_with(&asked, |taken| taken);
     let mut all: Vec<_> = waiting.iter().flat_map(Taken::commits).map(offset_commit).collect();
     all.extend_from_slice(requests);
-    let payload: Bytes = forward_codec::encode_request(session.peer(), &session.client(), &all);
+    let payload: Bytes = forward_codec::encode_request(session.peer(), &session.client(), age, &all);
     let mut roles = raft.role();
     let asked_under = roles.borrow_and_update().clone();
     let answer = tokio::select! {

@@ -11,7 +11,7 @@ use raftmq_remoting::{ClientIdentity, FrameDecoder, RemotingCommand, ReplyBuffer
 use raftmq_store::{ClassicStore, ProposalRecord, StoreConfig};
 use raftmq_sys::Seams;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::apply_sink::GroupSink;
 use crate::client_registry::ClientRegistry;
@@ -58,7 +58,9 @@ impl Replicator for Scripted {
 struct NoFiles;
 
 impl TableSaver for NoFiles {
-    fn changed(&mut self, _: &mut Machine) {}
+    fn changed(&mut self, _: &mut Machine) -> Result<(), String> {
+        Ok(())
+    }
 
     fn close(&mut self, _: &mut Machine) {}
 }
@@ -164,7 +166,7 @@ impl TestGroup {
         let answers = Answers::default();
         let peer = "127.0.0.1:5000".parse().unwrap();
         let session = Session::detached(peer, ClientIdentity::default(), Arc::new(answers.clone()));
-        let store = ClassicLocalStore::new(store.writer, machine, Box::new(NoFiles), false);
+        let store = ClassicLocalStore::new(store.writer, machine, Box::new(NoFiles), false, watch::Sender::new(None));
         TestGroup { group, answers, session, replicator, store: Mutex::new(store), _folder: folder }
     }
 

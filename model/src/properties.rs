@@ -8,7 +8,12 @@ pub const MAX_LENGTH_BYTES: usize = i16::MAX as usize;
 pub const KEYS: &str = "KEYS";
 pub const TAGS: &str = "TAGS";
 pub const WAIT: &str = "WAIT";
+/// Level of a 4.x delay, 0 for none.
 pub const DELAY: &str = "DELAY";
+/// Times of 5.x delays.
+pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
 pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
 pub const REAL_TOPIC: &str = "REAL_TOPIC";
 pub const REAL_QID: &str = "REAL_QID";
@@ -36,6 +41,12 @@ pub fn get<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
 /// The value of a property as text, `None` if it is missing or not UTF-8.
 pub fn get_str<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
     get(text, name).and_then(|value| std::str::from_utf8(value).ok())
+}
+
+/// Whether a message asks to be delivered later.
+pub fn is_delayed(text: &[u8]) -> bool {
+    let has_level = get_str(text, DELAY).and_then(|level| level.parse::<i32>().ok()).is_some_and(|level| level > 0);
+    has_level || [TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS].iter().any(|name| get(text, name).is_some())
 }
 
 /// Appends `name value` to a properties text.
@@ -74,6 +85,18 @@ mod tests {
             assert_eq!(get_str(text.as_bytes(), KEYS), Some("k"));
         }
         assert_eq!(iter(b"\x01v\x02n\x01\x02nosep").count(), 0);
+    }
+
+    #[test]
+    fn delays_of_both_generations_are_seen() {
+        for text in
+            ["DELAY\u{1}3", "K\u{1}v\u{2}TIMER_DELAY_SEC\u{1}5", "TIMER_DELAY_MS\u{1}5", "TIMER_DELIVER_MS\u{1}5"]
+        {
+            assert!(is_delayed(text.as_bytes()), "{text}");
+        }
+        for text in ["", "DELAY\u{1}0", "DELAY\u{1}x", "TAGS\u{1}DELAY"] {
+            assert!(!is_delayed(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]

@@ -98,6 +98,35 @@ impl SubscriptionData {
     }
 }
 
+/// Longest name of a group (RocketMQ's client `Validators`).
+pub const MAX_GROUP_LENGTH: usize = 255;
+
+/// Why the name of a group is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupNameError {
+    #[error("the specified group is blank")]
+    Blank,
+    #[error("the specified group has {size_bytes} characters, more than {MAX_GROUP_LENGTH}")]
+    TooLong { size_bytes: usize },
+    #[error("the specified group contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$")]
+    IllegalCharacters,
+}
+
+/// Checks the name of a group as RocketMQ's clients do. RocketMQ's broker trusts them; but each group is kept, with its
+/// retry topic, and goes to the name servers with every registration.
+pub fn validate_group(name: &str) -> Result<(), GroupNameError> {
+    if name.trim().is_empty() {
+        return Err(GroupNameError::Blank);
+    }
+    if name.len() > MAX_GROUP_LENGTH {
+        return Err(GroupNameError::TooLong { size_bytes: name.len() });
+    }
+    match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'%' | b'|' | b'_' | b'-')) {
+        true => Ok(()),
+        false => Err(GroupNameError::IllegalCharacters),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +138,16 @@ mod tests {
         assert!(!subscription.matches_tags_code(tags::tags_code(Some("TagC"))));
         assert!(SubscriptionData::from_tags("T", "").unwrap().matches_tags_code(7));
         assert!(SubscriptionData::from_tags("T", " || ").is_err());
+    }
+
+    #[test]
+    fn group_names_are_those_that_clients_allow() {
+        assert_eq!(validate_group("%RETRY%a|b_c-9"), Ok(()));
+        assert_eq!(validate_group(&"g".repeat(255)), Ok(()));
+        assert_eq!(validate_group(" "), Err(GroupNameError::Blank));
+        assert_eq!(validate_group(&"g".repeat(256)), Err(GroupNameError::TooLong { size_bytes: 256 }));
+        for illegal in ["a b", "a\u{1}", "\u{fc}", "a/b", "a.b"] {
+            assert_eq!(validate_group(illegal), Err(GroupNameError::IllegalCharacters), "{illegal}");
+        }
     }
 }

@@ -90,6 +90,11 @@ impl JsonConfig {
         Ok(())
     }
 
+    /// Whether the last [`JsonConfig::save`] left something out.
+    pub fn has_failed(&self) -> bool {
+        self.unsaved.topics || self.unsaved.groups
+    }
+
     /// Writes the consumer offsets if they have changed: every flushConsumerOffsetInterval and at shutdown.
     pub fn flush_offsets(&mut self, tables: &Tables) -> Result<(), JsonConfigError> {
         if self.unsaved.consumer_offsets {

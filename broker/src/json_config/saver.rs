@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{JsonConfig, JsonConfigError};
+use crate::broker::with_causes;
 use crate::replicator::TableSaver;
 use crate::state_machine::{Machine, Tables};
 
@@ -22,28 +23,32 @@ impl JsonSaver {
 
     /// Writes the consumer offsets if they have changed: to be called every flushConsumerOffsetInterval. Blocks.
     pub fn flush_offsets(&self) {
-        logged(self.lock().flush_offsets(&self.tables));
+        // The broker goes on: consumers commit again within seconds, and what was not saved is saved the next time.
+        let _ = logged(self.lock().flush_offsets(&self.tables));
     }
 }
 
-/// The broker goes on: what was not saved is saved with the next change, and a full disk stops sends by itself.
-fn logged(result: Result<(), JsonConfigError>) {
-    if let Err(error) = result {
-        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        tracing::error!(%error, cause, "configuration not saved");
-    }
+fn logged(result: Result<(), JsonConfigError>) -> Result<(), String> {
+    result.map_err(|error| {
+        let text = with_causes(&error);
+        tracing::error!(error = text, "configuration not saved");
+        text
+    })
 }
 
 impl TableSaver for JsonSaver {
-    fn changed(&mut self, machine: &mut Machine) {
+    fn changed(&mut self, machine: &mut Machine) -> Result<(), String> {
         let changes = machine.take_changes();
-        if !changes.is_empty() {
-            logged(self.lock().save(&self.tables, &changes));
+        let mut config = self.lock();
+        match changes.is_empty() && !config.has_failed() {
+            true => Ok(()),
+            false => logged(config.save(&self.tables, &changes)),
         }
     }
 
     fn close(&mut self, machine: &mut Machine) {
-        self.changed(machine);
+        // An orderly stop goes on to the offsets.
+        let _ = self.changed(machine);
         self.flush_offsets();
     }
 }

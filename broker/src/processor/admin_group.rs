@@ -1,6 +1,6 @@
 //! Requests 200, 207 and 201: subscription groups (RocketMQ `AdminBrokerProcessor`).
 
-use raftmq_model::subscription::SubscriptionGroupConfig;
+use raftmq_model::subscription::{SubscriptionGroupConfig, validate_group};
 use raftmq_remoting::RemotingCommand;
 use raftmq_remoting::body::{self, SubscriptionGroupWrapper};
 use raftmq_remoting::header::DeleteSubscriptionGroupRequestHeader;
@@ -24,9 +24,7 @@ pub fn put_group(group: &Group, request: &RemotingCommand) -> Handled {
 
 fn parse_group(content: &[u8]) -> Result<SubscriptionGroupConfig, Reply> {
     let config: SubscriptionGroupConfig = body::parse(content).map_err(Reply::system_error)?;
-    if config.group_name.trim().is_empty() {
-        return Err(Reply::system_error("the group name is blank"));
-    }
+    validate_group(&config.group_name).map_err(Reply::system_error)?;
     Ok(config)
 }
 

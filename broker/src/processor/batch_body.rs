@@ -52,8 +52,7 @@ pub(super) fn encode(
     if body.len() > max_message_bytes {
         return Err(BatchError::TooLarge { size_bytes: body.len(), limit_bytes: max_message_bytes });
     }
-    let delayed = properties::get(batch_properties, properties::DELAY).is_some_and(|level| level != b"0");
-    if delayed || batch.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
+    if properties::is_delayed(batch_properties) || batch.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
         return Err(BatchError::Unbatchable);
     }
     let limit_bytes = max_message_bytes + EXTRA_BYTES;
@@ -62,6 +61,9 @@ pub(super) fn encode(
     let mut text = Vec::new();
     while at < body.len() {
         let inner = Inner::read(body, at)?;
+        if properties::is_delayed(inner.properties) {
+            return Err(BatchError::Unbatchable);
+        }
         text.clear();
         text.extend_from_slice(inner.properties);
         for (name, value) in properties::iter(batch_properties) {

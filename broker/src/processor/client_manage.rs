@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use raftmq_model::subscription::{EXPRESSION_TAG, SubscriptionGroupConfig};
+use raftmq_model::subscription::{EXPRESSION_TAG, SubscriptionGroupConfig, validate_group};
 use raftmq_model::topic;
 use raftmq_remoting::body::{CheckClientRequestBody, HeartbeatData};
 use raftmq_remoting::header::UnregisterClientRequestHeader;
@@ -25,6 +25,9 @@ pub fn heartbeat(group: &Arc<Group>, session: &Arc<Session>, request: &RemotingC
         Ok(heartbeat) => heartbeat,
         Err(error) => return Reply::system_error(error).into(),
     };
+    if let Err(reply) = check(&heartbeat) {
+        return reply.into();
+    }
     // One that another member has passed on is of a client of that member.
     if !session.is_detached() {
         session.set_client(ClientIdentity {
@@ -48,6 +51,19 @@ pub fn heartbeat(group: &Arc<Group>, session: &Arc<Session>, request: &RemotingC
         group.hold_heartbeat(session, request.clone(), false);
     }
     Handled::Silent
+}
+
+/// Groups that one heartbeat may speak of.
+const MAX_GROUPS: usize = 4096;
+
+/// Whether the groups of a heartbeat may be kept.
+fn check(heartbeat: &HeartbeatData) -> Result<(), Reply> {
+    let mut consumers = heartbeat.consumer_data_set.iter().map(|consumer| &consumer.group_name);
+    let count = heartbeat.consumer_data_set.len() + heartbeat.producer_data_set.len();
+    if count > MAX_GROUPS {
+        return Err(Reply::system_error(format!("a heartbeat of {count} groups, more than {MAX_GROUPS}")));
+    }
+    consumers.try_for_each(|group| validate_group(group)).map_err(Reply::system_error)
 }
 
 /// Proposes what a heartbeat needs, and answers it.

@@ -4,6 +4,7 @@
 //! Queries are called behind a read barrier by the leader: a paused leader must not answer from old tables.
 
 use raftmq_model::offset::QueueOffset;
+use raftmq_model::subscription::validate_group;
 use raftmq_remoting::body::ConsumerList;
 use raftmq_remoting::header::{
     ConsumerGroupRequestHeader, FieldError, QueryConsumerOffsetRequestHeader, QueueRequestHeader,
@@ -49,6 +50,7 @@ fn update(waiting: &OffsetCoalescer, request: &RemotingCommand) -> Result<Handle
     // RocketMQ would store a negative one, and clients would take it for "no offset".
     let offset = u64::try_from(header.commit_offset)
         .map_err(|_| Reply::system_error(format!("commitOffset {} is negative", header.commit_offset)))?;
+    validate_group(&group).map_err(Reply::system_error)?;
     if request.is_oneway() {
         waiting.add(&group, &topic, queue_id, offset);
         return Ok(Handled::Silent);

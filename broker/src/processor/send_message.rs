@@ -207,7 +207,11 @@ fn encode(
     }
     let queue_id = match header.queue_id {
         id if id >= 0 => id,
-        _ => group.seams.rng.below(topic_config.write_queue_nums.max(1) as u64) as i32,
+        _ if topic_config.write_queue_nums <= 0 => {
+            let remark = format!("topic[{}] has no queue to write to: {:?}", header.topic, topic_config.config);
+            return Err(Refusal::new(response_code::SYSTEM_ERROR, remark));
+        }
+        _ => group.seams.rng.below(topic_config.write_queue_nums as u64) as i32,
     };
     let mut flags = header.sys_flag & !(sys_flag::BORN_HOST_V6 | sys_flag::STORE_HOST_V6);
     if topic_config.topic_filter_type == topic::TopicFilterType::MultiTag {
@@ -290,9 +294,10 @@ fn encode_single(
     encoded: &mut EncodedMessages,
 ) -> Result<(), Refusal> {
     let config = &group.config;
-    if properties::get_str(wire_properties, properties::TRAN_MSG)
-        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
-    {
+    let is_prepared = properties::get_str(wire_properties, properties::TRAN_MSG)
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    // With these bits alone it would be stored where no consumer finds it.
+    if is_prepared || message.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
         let remark = format!(
             "the broker[{}] sending transaction message is forbidden: this version of RaftMQ has no transactions",
             config.broker_ip1
@@ -300,11 +305,8 @@ fn encode_single(
         return Err(Refusal::new(response_code::NO_PERMISSION, remark));
     }
     let is_retry = message.topic.starts_with(topic::RETRY_PREFIX);
-    let delayed = properties::get_str(wire_properties, properties::DELAY)
-        .and_then(|level| level.parse::<i32>().ok())
-        .is_some_and(|level| level > 0);
-    if delayed && !is_retry {
-        let remark = "this version of RaftMQ has no delayed messages: send without a delay level";
+    if properties::is_delayed(wire_properties) && !is_retry {
+        let remark = "this version of RaftMQ has no delayed messages: send without a delay level or a delivery time";
         return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, remark));
     }
     text.clear();

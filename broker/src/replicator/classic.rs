@@ -1,16 +1,17 @@
 //! Classic mode's side of [`LocalStore`]: RocketMQ's commitlog and RocketMQ's JSON files.
 
-use std::sync::Arc;
-
 use raftmq_model::offset::PhysicalOffset;
 use raftmq_store::{AppendError, Appended, ClassicWriter, EncodedMessages, ProposalRecord};
+use tokio::sync::watch;
 
 use super::{Batch, LocalStore, ReplicateError, Replicated};
 use crate::state_machine::Machine;
 
 /// Told which tables commands have changed, after each commit.
 pub trait TableSaver: Send + 'static {
-    fn changed(&mut self, machine: &mut Machine);
+    /// Saves what has changed, and what could not be saved before. After an error nobody is told that his command was
+    /// carried out: it counts here, but a restart forgets it.
+    fn changed(&mut self, machine: &mut Machine) -> Result<(), String>;
     /// Writes everything that waits.
     fn close(&mut self, machine: &mut Machine);
 }
@@ -21,12 +22,20 @@ pub struct ClassicLocalStore {
     saver: Box<dyn TableSaver>,
     /// SYNC_FLUSH: an answer waits for the disk.
     sync_flush: bool,
-    stopped: Option<Arc<str>>,
+    /// The line to end with, once the store has failed.
+    stopped: watch::Sender<Option<String>>,
 }
 
 impl ClassicLocalStore {
-    pub fn new(writer: ClassicWriter, machine: Machine, saver: Box<dyn TableSaver>, sync_flush: bool) -> Self {
-        ClassicLocalStore { writer: Some(writer), machine, saver, sync_flush, stopped: None }
+    /// `stopped` is told when the store has failed and the broker must end.
+    pub fn new(
+        writer: ClassicWriter,
+        machine: Machine,
+        saver: Box<dyn TableSaver>,
+        sync_flush: bool,
+        stopped: watch::Sender<Option<String>>,
+    ) -> Self {
+        ClassicLocalStore { writer: Some(writer), machine, saver, sync_flush, stopped }
     }
 
     /// Appends the messages of all batches; `Err` stops the store for good.
@@ -63,10 +72,10 @@ impl ClassicLocalStore {
 
     fn stop(&mut self, why: String, count: usize) -> Vec<Result<Replicated, ReplicateError>> {
         tracing::error!(why, "the store has failed, the broker takes no more writes");
-        let why: Arc<str> = why.into();
-        self.stopped = Some(why.clone());
         // What was under way may be on disk or not.
-        (0..count).map(|_| Err(ReplicateError::Unknown(why.to_string()))).collect()
+        let results = (0..count).map(|_| Err(ReplicateError::Unknown(why.clone()))).collect();
+        self.stopped.send_replace(Some(format!("the store has failed: {why}")));
+        results
     }
 }
 
@@ -80,7 +89,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 impl LocalStore for ClassicLocalStore {
     fn commit(&mut self, batches: Vec<Batch>) -> Vec<Result<Replicated, ReplicateError>> {
         let count = batches.len();
-        if let Some(why) = &self.stopped {
+        if let Some(why) = self.stopped.borrow().as_ref() {
             return (0..count).map(|_| Err(ReplicateError::Stopped(why.to_string()))).collect();
         }
         let mut commands = Vec::with_capacity(count);
@@ -100,6 +109,7 @@ impl LocalStore for ClassicLocalStore {
         if let Err(why) = self.append(&mut messages, &mut appended) {
             return self.stop(why, count);
         }
+        let has_commands: Vec<bool> = commands.iter().map(|commands| !commands.is_empty()).collect();
         for ((commands, messages), appended) in commands.into_iter().zip(&messages).zip(&appended) {
             // What may be proposed again must not have been applied in part.
             if matches!(appended, Err(ReplicateError::NotAppended(_))) {
@@ -118,7 +128,11 @@ impl LocalStore for ClassicLocalStore {
             }
         }
         self.machine.apply_done();
-        self.saver.changed(&mut self.machine);
+        if let Err(why) = self.saver.changed(&mut self.machine) {
+            for (result, _) in appended.iter_mut().zip(has_commands).filter(|(_, has_commands)| *has_commands) {
+                *result = result.as_ref().map_err(Clone::clone).and(Err(ReplicateError::Unknown(why.clone())));
+            }
+        }
         appended.into_iter().map(|result| result.map(|appended| Replicated { appended })).collect()
     }
 
@@ -142,6 +156,7 @@ fn apply_messages(machine: &mut Machine, place: &Appended, encoded: &EncodedMess
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
     use raftmq_model::topic::TopicConfig;
     use raftmq_sim::SimMachine;
@@ -165,7 +180,9 @@ mod tests {
     }
 
     impl TableSaver for Nobody {
-        fn changed(&mut self, _: &mut Machine) {}
+        fn changed(&mut self, _: &mut Machine) -> Result<(), String> {
+            Ok(())
+        }
 
         fn close(&mut self, _: &mut Machine) {}
     }
@@ -195,7 +212,7 @@ mod tests {
     }
 
     fn batch(records: Vec<ProposalRecord>) -> Batch {
-        Batch { bytes: 0, records }
+        Batch { epoch: 0, bytes: 0, records }
     }
 
     #[test]
@@ -211,7 +228,7 @@ mod tests {
         let store = ClassicStore::open(config, machine.seams()).unwrap();
         let tables = Tables::default();
         let applied = Machine::without_store(tables.clone(), store.queues.clone(), Box::new(Nobody));
-        let mut local = ClassicLocalStore::new(store.writer, applied, Box::new(Nobody), true);
+        let mut local = ClassicLocalStore::new(store.writer, applied, Box::new(Nobody), true, watch::Sender::new(None));
         let used = machine.disk.files().values().map(|bytes| bytes.len() as u64).sum::<u64>();
         machine.disk.set_faults(Faults { capacity_bytes: Some(used + (16 << 10)), ..Faults::default() });
         let body = vec![7; 4 << 10];
@@ -229,5 +246,54 @@ mod tests {
         assert_eq!(result.unwrap().appended[0].queue_offset.0, stored as u64);
         assert!(tables.topics.contains("New"));
         local.close();
+    }
+
+    /// A place for the tables that is full.
+    struct Full;
+
+    impl TableSaver for Full {
+        fn changed(&mut self, _: &mut Machine) -> Result<(), String> {
+            Err("no space".to_owned())
+        }
+
+        fn close(&mut self, _: &mut Machine) {}
+    }
+
+    fn open(
+        machine: &SimMachine,
+        saver: Box<dyn TableSaver>,
+        stop: watch::Sender<Option<String>>,
+    ) -> ClassicLocalStore {
+        machine.make_directory(Path::new("/store")).unwrap();
+        let config = StoreConfig {
+            flush: FlushMode::Sync,
+            segment_bytes: 1 << 20,
+            max_message_bytes: 4 << 10,
+            ..StoreConfig::new("/store")
+        };
+        let store = ClassicStore::open(config, machine.seams()).unwrap();
+        let applied = Machine::without_store(Tables::default(), store.queues.clone(), Box::new(Nobody));
+        ClassicLocalStore::new(store.writer, applied, saver, true, stop)
+    }
+
+    #[test]
+    fn a_command_that_is_not_saved_is_not_acknowledged() {
+        let machine = SimMachine::new(1);
+        let mut local = open(&machine, Box::new(Full), watch::Sender::new(None));
+        let results = local.commit(vec![batch(vec![message(b"m")]), batch(vec![put_topic("New")])]);
+        assert!(results[0].is_ok());
+        assert!(matches!(&results[1], Err(ReplicateError::Unknown(why)) if why == "no space"));
+    }
+
+    #[test]
+    fn a_store_that_has_failed_says_how_to_end() {
+        let machine = SimMachine::new(1);
+        let (stop, stopped) = watch::channel(None);
+        let mut local = open(&machine, Box::new(Nobody), stop);
+        assert!(local.commit(vec![batch(vec![message(b"m")])])[0].is_ok());
+        machine.disk.set_faults(Faults { fail_syncs: true, ..Faults::default() });
+        assert!(matches!(local.commit(vec![batch(vec![message(b"m")])])[0], Err(ReplicateError::Unknown(_))));
+        assert!(stopped.borrow().as_ref().is_some_and(|line| line.starts_with("the store has failed: flush ")));
+        assert!(matches!(local.commit(vec![batch(vec![message(b"m")])])[0], Err(ReplicateError::Stopped(_))));
     }
 }
