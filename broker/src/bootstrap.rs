@@ -58,7 +58,7 @@ pub(crate) async fn finish(group: &Arc<Group>, proposed: Option<Proposed>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_group::TestGroup;
+    use crate::test_group::{TestGroup, eventually};
 
     #[tokio::test]
     async fn a_leader_tries_until_the_topics_of_the_start_are_there() {
@@ -68,9 +68,7 @@ mod tests {
         let group = fixture.group.clone();
         let finished = tokio::spawn(async move { finish(&group, first).await });
         fixture.refuse_next();
-        while fixture.batches() == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        eventually("a second proposal", || (fixture.batches() > 0).then_some(())).await;
         assert!(fixture.group.topics.is_empty());
         fixture.store_next();
         finished.await.unwrap();

@@ -89,13 +89,7 @@ impl Answers {
 
     /// The code of the next answer.
     pub(crate) async fn next_code(&self) -> i32 {
-        loop {
-            let next = self.0.lock().unwrap().pop();
-            match next {
-                Some(answer) => return answer.code,
-                None => tokio::time::sleep(Duration::from_millis(1)).await,
-            }
-        }
+        eventually("an answer", || self.0.lock().unwrap().pop()).await.code
     }
 }
 
@@ -213,14 +207,20 @@ impl TestGroup {
 
     /// Ends the oldest barrier, once there is one.
     pub(crate) async fn end_barrier(&self, result: Result<(), ReplicateError>) {
-        loop {
-            let next = self.replicator.barriers.lock().unwrap().pop_front();
-            match next {
-                Some(barrier) => return barrier.send(result).unwrap(),
-                None => tokio::time::sleep(Duration::from_millis(1)).await,
-            }
+        let barrier = eventually("a barrier", || self.replicator.barriers.lock().unwrap().pop_front()).await;
+        barrier.send(result).unwrap();
+    }
+}
+
+/// Waits for what happens elsewhere; the bound is generous because machines differ.
+pub(crate) async fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..5000 {
+        match found() {
+            Some(found) => return found,
+            None => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     }
+    panic!("did not happen: {what}");
 }
 
 /// A send of one message.

@@ -42,30 +42,59 @@ fn leader(members: &[Broker]) -> Option<usize> {
     members.iter().position(|member| member.group().replicator.leadership().is_leading())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_that_got_no_heartbeats_asks_the_leader() {
+struct Three {
+    members: Vec<Broker>,
+    leader: usize,
+    at_leader: Connection,
+    elsewhere: Connection,
+    _root: tempfile::TempDir,
+}
+
+/// With a consumer of group cg and one message of topic T, both sent to the leader.
+async fn three() -> Three {
     let root = tempfile::tempdir().unwrap();
     let members = start_three(root.path()).await;
     let everywhere = async || members.iter().all(|member| member.group().topics.contains("TBW102"));
     eventually("topics of the start", everywhere).await;
     let leader = leader(&members).unwrap();
     let (at_leader, elsewhere) = (connect(&members[leader]).await, connect(&members[(leader + 1) % 3]).await);
-
     assert_eq!(at_leader.ask(34, &[], &heartbeat("client-1", "cg")).await.code(), 0);
     assert_eq!(at_leader.ask(10, &SEND, "one").await.code(), 0);
-    let list = elsewhere.ask(38, &[("consumerGroup", "cg")], "").await;
+    Three { members, leader, at_leader, elsewhere, _root: root }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_members_know_one_list_of_consumers() {
+    let three = three().await;
+    let list = three.elsewhere.ask(38, &[("consumerGroup", "cg")], "").await;
     assert_eq!((list.code(), list.body()), (0, r#"{"consumerIdList":["client-1"]}"#));
-    assert_eq!(elsewhere.ask(38, &[("consumerGroup", "nobody")], "").await.code(), 1);
+    assert_eq!(three.elsewhere.ask(38, &[("consumerGroup", "nobody")], "").await.code(), 1);
+}
 
-    assert_eq!(pull(&elsewhere, "T", "0").await, (0, "1".to_owned()));
-    assert_eq!(pull(&elsewhere, "nothing", "0").await.0, 17);
-    let (arrives, sent) = tokio::join!(pull(&elsewhere, "T", "1"), at_leader.ask(10, &SEND, "two"));
-    assert_eq!((arrives, sent.code()), ((0, "2".to_owned()), 0), "the leader holds it for a while");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_got_no_heartbeats_asks_the_leader_about_a_pull() {
+    let three = three().await;
+    assert_eq!(pull(&three.elsewhere, "T", "0").await, (0, "1".to_owned()));
+    assert_eq!(pull(&three.elsewhere, "nothing", "0").await.0, 17);
+}
 
-    assert_eq!(elsewhere.ask(34, &[], &heartbeat("client-2", "cg2")).await.code(), 0);
-    assert!(members[leader].group().topics.contains("%RETRY%cg2"), "made before the heartbeat was answered");
-    assert!(members[leader].group().clients.consumer_ids("cg2").is_none(), "it is a client of the other member");
-    for member in members {
-        member.shutdown().await;
-    }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_holds_a_pull_of_another_member_for_a_while() {
+    let three = three().await;
+    let send = async {
+        let held = &three.members[three.leader].group().holds;
+        eventually("a held pull", async || !held.is_empty()).await;
+        three.at_leader.ask(10, &SEND, "two").await
+    };
+    let (arrives, sent) = tokio::join!(pull(&three.elsewhere, "T", "1"), send);
+    assert_eq!((arrives, sent.code()), ((0, "2".to_owned()), 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_at_another_member_gets_its_retry_topic() {
+    let three = three().await;
+    assert_eq!(three.elsewhere.ask(34, &[], &heartbeat("client-2", "cg2")).await.code(), 0);
+    let leader = three.members[three.leader].group();
+    assert!(leader.topics.contains("%RETRY%cg2"), "made before the heartbeat was answered");
+    assert!(leader.clients.consumer_ids("cg2").is_none(), "it is a client of the other member");
 }
