@@ -12,6 +12,8 @@ use crate::replicator::ReplicateError;
 
 /// One-way offset commits are in the log after this long at the latest, if a leader is there.
 const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// A pause that comes so much later than it was to end was one of the whole process.
+const STALL: Duration = Duration::from_secs(1);
 /// Pause between looks for clients without a heartbeat (RocketMQ: 10 s).
 const CLIENT_SCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause between sweeps of held pulls whose connection is gone.
@@ -58,8 +60,15 @@ async fn end_holds(group: Arc<Group>) {
 }
 
 async fn commit_offsets(group: Arc<Group>) {
+    let clock = group.seams.clock.clone();
     loop {
+        let before = clock.monotonic();
         tokio::time::sleep(OFFSET_COMMIT_INTERVAL).await;
+        let slept = clock.monotonic().saturating_sub(before);
+        if slept > OFFSET_COMMIT_INTERVAL + STALL {
+            tracing::warn!(?slept, "this process did not run for a while");
+            group.offset_commits.note_stall();
+        }
         if group.offset_commits.is_empty() {
             continue;
         }

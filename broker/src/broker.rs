@@ -224,7 +224,10 @@ fn wire(config: Arc<BrokerConfig>, process: &Process, store_host: SocketAddr, op
         replicator: opened.replicator.clone(),
         clients: Arc::new(ClientRegistry::default()),
         holds: PullHold::new(config.pull_hold_max_requests),
-        offset_commits: OffsetCoalescer::default(),
+        offset_commits: OffsetCoalescer::new(
+            process.seams.clock.clone(),
+            config.raft_enable.then_some(OffsetCoalescer::MAX_AGE),
+        ),
         leader_hold,
         topic_defaults: config.topic_defaults(),
         registration: OnceLock::new(),

@@ -6,6 +6,7 @@ use raftmq_remoting::{RemotingCommand, ReplyBuffer, RequestProcessor, Session, r
 use raftmq_store::ProposalRecord;
 
 use crate::group::Group;
+use crate::leader_hold::LeaderHold;
 use crate::offset_coalescer::Taken;
 use crate::processor::{
     Handled, Reply, admin_group, admin_topic, client_manage, consumer_manage, pull_message, send_message,
@@ -43,7 +44,11 @@ impl RequestProcessor for Dispatcher {
                 }
                 request_code::UPDATE_CONSUMER_OFFSET if !leading && !request.is_oneway() => {
                     consumer_manage::forget_waiting(group, &request);
-                    for_leader.push(request);
+                    match group.offset_commits.is_stalled() {
+                        // It may have waited in its socket for long; its client commits again.
+                        true => LeaderHold::refuse(session, &[request], "this process did not run for a while"),
+                        false => for_leader.push(request),
+                    }
                 }
                 request_code::PULL_MESSAGE | request_code::LITE_PULL_MESSAGE => {
                     pull_message::handle(group, session, request, replies);

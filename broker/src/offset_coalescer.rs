@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use raftmq_model::offset::QueueOffset;
+use raftmq_sys::Clock;
 
 use crate::state_machine::{Command, OffsetCommit};
 
@@ -11,8 +13,13 @@ use crate::state_machine::{Command, OffsetCommit};
 ///
 /// Bounded by the bytes that it would take to pass it on. Over [`OffsetCoalescer::LIMIT_BYTES`] offsets of further
 /// queues are dropped; clients commit again within seconds.
-#[derive(Default)]
+///
+/// In Raft mode offsets also go when they are old: while this member was cut off or paused, its clients may have committed
+/// newer ones to a new leader.
 pub struct OffsetCoalescer {
+    clock: Arc<dyn Clock>,
+    /// Offsets that waited longer are dropped.
+    max_age: Option<Duration>,
     state: Mutex<State>,
     /// Locked after `state`, if both are.
     out: Arc<Mutex<Out>>,
@@ -23,9 +30,17 @@ struct State {
     groups: BTreeMap<String, Topics>,
     queues: usize,
     bytes: usize,
+    /// Nothing is taken before this time, see [`OffsetCoalescer::note_stall`].
+    refuses_until: Duration,
 }
 
-type Topics = BTreeMap<String, BTreeMap<i32, QueueOffset>>;
+type Topics = BTreeMap<String, BTreeMap<i32, Waiting>>;
+
+#[derive(Clone, Copy)]
+struct Waiting {
+    offset: QueueOffset,
+    came: Duration,
+}
 
 /// What is on its way into the log, or back.
 #[derive(Default)]
@@ -38,6 +53,8 @@ struct Out {
     /// offset of theirs must not come back.
     queues: BTreeMap<(String, String, i32), u64>,
     groups: BTreeMap<String, u64>,
+    /// When everything was forgotten, 0 if never.
+    stalled: u64,
 }
 
 impl Out {
@@ -51,6 +68,8 @@ impl Out {
 pub struct Taken {
     number: u64,
     commits: Vec<OffsetCommit>,
+    /// When each of them came.
+    came: Vec<Duration>,
     out: Arc<Mutex<Out>>,
 }
 
@@ -99,13 +118,46 @@ impl OffsetCoalescer {
     /// Bytes of offsets taken out at once at most, but for the first.
     pub const TAKE_BYTES: usize = 1 << 20;
 
+    /// Age at which offsets are dropped in Raft mode. A client commits every five seconds.
+    pub const MAX_AGE: Duration = Duration::from_secs(2);
+    /// How long after a stall nothing is taken: requests that waited in sockets are older than they look.
+    pub const AFTER_STALL: Duration = Duration::from_secs(1);
+
+    pub fn new(clock: Arc<dyn Clock>, max_age: Option<Duration>) -> OffsetCoalescer {
+        OffsetCoalescer { clock, max_age, state: Mutex::default(), out: Arc::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
     /// Notes a commit; it replaces an earlier one of the same queue, whichever is greater.
     pub fn add(&self, group: &str, topic: &str, queue_id: i32, offset: u64) {
-        self.lock().add(group, topic, queue_id, QueueOffset(offset), true);
+        let came = self.clock.monotonic();
+        let mut state = self.lock();
+        if came >= state.refuses_until {
+            state.add(group, topic, queue_id, Waiting { offset: QueueOffset(offset), came }, true);
+        }
+    }
+
+    /// This process did not run for a while (SIGSTOP, a frozen machine): what waits, and what waited in its sockets, may
+    /// be older than what clients have committed elsewhere meanwhile.
+    pub fn note_stall(&self) {
+        if self.max_age.is_none() {
+            return;
+        }
+        let now = self.clock.monotonic();
+        let mut state = self.lock();
+        *state = State { refuses_until: now + OffsetCoalescer::AFTER_STALL, ..State::default() };
+        let mut out = lock(&self.out);
+        if out.taken > 0 {
+            out.stalled = out.next();
+        }
+    }
+
+    /// Whether commits are not taken at the moment.
+    pub fn is_stalled(&self) -> bool {
+        self.clock.monotonic() < self.lock().refuses_until
     }
 
     /// Forgets what waits for one queue: an acknowledged commit takes its place.
@@ -140,7 +192,7 @@ impl OffsetCoalescer {
     }
 
     pub fn waits_for(&self, queue: &GroupQueue) -> bool {
-        self.lock().offset(queue).is_some()
+        self.lock().waiting(queue).is_some()
     }
 
     /// Takes some of what waits and submits it before anybody else can take or replace anything.
@@ -149,24 +201,34 @@ impl OffsetCoalescer {
     /// older offset could be submitted after it. `submit` must not call this value again.
     pub fn drain_with<T>(&self, submit: impl FnOnce(Option<Taken>) -> T) -> T {
         let mut state = self.lock();
-        let commits = state.take_some();
-        submit(self.taken(commits))
+        let (commits, came) = state.take_some(self.oldest());
+        submit(self.taken(commits, came))
+    }
+
+    /// What came before this is dropped.
+    fn oldest(&self) -> Duration {
+        self.max_age.map_or(Duration::ZERO, |age| self.clock.monotonic().saturating_sub(age))
     }
 
     /// [`OffsetCoalescer::drain_with`] for these queues only.
     pub fn drain_queues_with<T>(&self, queues: &[GroupQueue], submit: impl FnOnce(Option<Taken>) -> T) -> T {
         let mut state = self.lock();
-        let mut commits = Vec::new();
+        let (mut commits, mut came) = (Vec::new(), Vec::new());
+        let oldest = self.oldest();
         for queue in queues {
-            let Some(offset) = state.offset(queue) else { continue };
+            let Some(waiting) = state.waiting(queue) else { continue };
             state.remove(&queue.group, |topic, queue_id| topic == queue.topic && queue_id == queue.queue_id);
+            if waiting.came < oldest {
+                continue;
+            }
             let GroupQueue { group, topic, queue_id } = queue.clone();
-            commits.push(OffsetCommit { group, topic, queue_id, offset });
+            commits.push(OffsetCommit { group, topic, queue_id, offset: waiting.offset });
+            came.push(waiting.came);
         }
-        submit(self.taken(commits))
+        submit(self.taken(commits, came))
     }
 
-    fn taken(&self, commits: Vec<OffsetCommit>) -> Option<Taken> {
+    fn taken(&self, commits: Vec<OffsetCommit>, came: Vec<Duration>) -> Option<Taken> {
         if commits.is_empty() {
             return None;
         }
@@ -177,7 +239,7 @@ impl OffsetCoalescer {
             out.queues.extend(keys.map(|key| (key, number)));
         }
         out.taken += 1;
-        Some(Taken { number, commits, out: self.out.clone() })
+        Some(Taken { number, commits, came, out: self.out.clone() })
     }
 
     /// Gives back commits that were definitely not appended. Those that came since win, acknowledged ones too.
@@ -185,7 +247,10 @@ impl OffsetCoalescer {
         let mut state = self.lock();
         let commits = std::mem::take(&mut taken.commits);
         let out = lock(&self.out);
-        for commit in commits {
+        if out.stalled > taken.number {
+            return drop(out);
+        }
+        for (commit, came) in commits.into_iter().zip(std::mem::take(&mut taken.came)) {
             let OffsetCommit { group, topic, queue_id, offset } = commit;
             let is_older = |since: Option<&u64>| since.is_some_and(|since| *since > taken.number);
             if is_older(out.groups.get(&group)) {
@@ -193,7 +258,7 @@ impl OffsetCoalescer {
             }
             let key = (group, topic, queue_id);
             if !is_older(out.queues.get(&key)) {
-                state.add(&key.0, &key.1, queue_id, offset, false);
+                state.add(&key.0, &key.1, queue_id, Waiting { offset, came }, false);
             }
         }
         // `taken` locks it once more when it goes.
@@ -202,17 +267,17 @@ impl OffsetCoalescer {
 }
 
 impl State {
-    fn offset(&self, queue: &GroupQueue) -> Option<QueueOffset> {
+    fn waiting(&self, queue: &GroupQueue) -> Option<Waiting> {
         self.groups.get(&queue.group)?.get(&queue.topic)?.get(&queue.queue_id).copied()
     }
 
-    fn add(&mut self, group: &str, topic: &str, queue_id: i32, offset: QueueOffset, replace: bool) {
+    fn add(&mut self, group: &str, topic: &str, queue_id: i32, waiting: Waiting, replace: bool) {
         // Names are copied only when they are new.
         if let Some(known) =
             self.groups.get_mut(group).and_then(|topics| topics.get_mut(topic)).and_then(|of| of.get_mut(&queue_id))
         {
             if replace {
-                *known = offset;
+                *known = waiting;
             }
             return;
         }
@@ -221,7 +286,7 @@ impl State {
             return;
         }
         let topics = self.groups.entry(group.to_owned()).or_default();
-        topics.entry(topic.to_owned()).or_default().insert(queue_id, offset);
+        topics.entry(topic.to_owned()).or_default().insert(queue_id, waiting);
         self.queues += 1;
         self.bytes += bytes;
     }
@@ -240,8 +305,16 @@ impl State {
         }
     }
 
-    /// Takes from the front as much as goes at once.
-    fn take_some(&mut self) -> Vec<OffsetCommit> {
+    /// Takes from the front as much as goes at once, and drops what came before `oldest`.
+    fn take_some(&mut self, oldest: Duration) -> (Vec<OffsetCommit>, Vec<Duration>) {
+        let (commits, came) = self.take_front();
+        let mut kept = came.iter().map(|came| *came >= oldest);
+        let commits = commits.into_iter().filter(|_| kept.next().unwrap_or(true)).collect();
+        (commits, came.into_iter().filter(|came| *came >= oldest).collect())
+    }
+
+    fn take_front(&mut self) -> (Vec<OffsetCommit>, Vec<Duration>) {
+        let mut came = Vec::new();
         let mut commits = Vec::with_capacity(self.queues.min(OffsetCoalescer::TAKE_COMMITS));
         let mut taken_bytes = 0;
         while let Some((group, mut topics)) = self.groups.pop_first() {
@@ -249,29 +322,37 @@ impl State {
                 let bytes = commit_bytes(&group, &topic);
                 while commits.len() < OffsetCoalescer::TAKE_COMMITS
                     && (commits.is_empty() || taken_bytes + bytes <= OffsetCoalescer::TAKE_BYTES)
-                    && let Some((queue_id, offset)) = queues.pop_first()
+                    && let Some((queue_id, waiting)) = queues.pop_first()
                 {
                     taken_bytes += bytes;
+                    let offset = waiting.offset;
                     commits.push(OffsetCommit { group: group.clone(), topic: topic.clone(), queue_id, offset });
+                    came.push(waiting.came);
                 }
                 if !queues.is_empty() {
                     topics.insert(topic, queues);
                     self.groups.insert(group, topics);
                     self.queues -= commits.len();
                     self.bytes -= taken_bytes;
-                    return commits;
+                    return (commits, came);
                 }
             }
         }
         self.queues = 0;
         self.bytes = 0;
-        commits
+        (commits, came)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use raftmq_sim::SimClock;
+
     use super::*;
+
+    fn coalescer() -> OffsetCoalescer {
+        OffsetCoalescer::new(Arc::new(SimClock::new(0)), None)
+    }
 
     fn drained(coalescer: &OffsetCoalescer) -> Vec<(String, i32, u64)> {
         let taken = coalescer.drain_with(|taken| taken);
@@ -281,7 +362,7 @@ mod tests {
 
     #[test]
     fn the_last_commit_of_a_queue_is_proposed_once() {
-        let coalescer = OffsetCoalescer::default();
+        let coalescer = coalescer();
         coalescer.add("g", "T", 0, 5);
         coalescer.add("g", "T", 1, 6);
         coalescer.add("g", "T", 0, 3);
@@ -293,7 +374,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_does_not_replace_what_came_since() {
-        let coalescer = OffsetCoalescer::default();
+        let coalescer = coalescer();
         coalescer.add("g", "T", 0, 5);
         coalescer.add("g", "T", 1, 6);
         let taken = coalescer.drain_with(|taken| taken).unwrap();
@@ -304,7 +385,7 @@ mod tests {
 
     #[test]
     fn superseded_commits_are_forgotten() {
-        let coalescer = OffsetCoalescer::default();
+        let coalescer = coalescer();
         coalescer.add("g", "T", 0, 5);
         coalescer.add("g", "U", 0, 6);
         coalescer.add("h", "T", 0, 7);
@@ -316,7 +397,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_does_not_follow_an_acknowledged_commit() {
-        let coalescer = OffsetCoalescer::default();
+        let coalescer = coalescer();
         coalescer.add("g", "T", 0, 5);
         coalescer.add("g", "T", 1, 6);
         coalescer.add("h", "T", 0, 7);
@@ -333,7 +414,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_does_not_follow_what_was_taken_later() {
-        let coalescer = OffsetCoalescer::default();
+        let coalescer = coalescer();
         coalescer.add("g", "T", 0, 5);
         let first = coalescer.drain_with(|taken| taken).unwrap();
         coalescer.add("g", "T", 0, 7);
@@ -346,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_drain_is_bounded_by_count_and_by_bytes() {
-        let coalescer = OffsetCoalescer::default();
+        let coalescer = coalescer();
         for queue_id in 0..10_000 {
             coalescer.add("g", "T", queue_id, 1);
         }
@@ -362,7 +443,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_by_bytes() {
-        let coalescer = OffsetCoalescer::default();
+        let coalescer = coalescer();
         let long = "t".repeat(10 << 20);
         for queue_id in 0..10 {
             coalescer.add("g", &long, queue_id, 1);
@@ -376,7 +457,7 @@ mod tests {
 
     #[test]
     fn the_queues_that_a_query_asks_about_are_taken_alone() {
-        let coalescer = OffsetCoalescer::default();
+        let coalescer = coalescer();
         for queue_id in 0..3 {
             coalescer.add("g", "T", queue_id, 5);
         }
@@ -386,5 +467,36 @@ mod tests {
         assert_eq!(taken.commits().iter().map(|commit| commit.queue_id).collect::<Vec<_>>(), [1]);
         assert!(!coalescer.waits_for(&queue(1)));
         assert_eq!(coalescer.len(), 2);
+    }
+
+    #[test]
+    fn offsets_of_a_member_that_was_cut_off_are_dropped() {
+        let clock = Arc::new(SimClock::new(0));
+        let coalescer = OffsetCoalescer::new(clock.clone(), Some(OffsetCoalescer::MAX_AGE));
+        coalescer.add("g", "T", 0, 5);
+        clock.advance(Duration::from_secs(1));
+        coalescer.add("g", "T", 1, 6);
+        let taken = coalescer.drain_with(|taken| taken).unwrap();
+        assert_eq!(taken.commits().len(), 2);
+        clock.advance(Duration::from_millis(1500));
+        coalescer.put_back(taken);
+        assert_eq!(drained(&coalescer), [("T".to_owned(), 1, 6)], "coming back makes nothing younger");
+    }
+
+    #[test]
+    fn after_a_stall_nothing_old_is_taken_for_new() {
+        let clock = Arc::new(SimClock::new(0));
+        let coalescer = OffsetCoalescer::new(clock.clone(), Some(OffsetCoalescer::MAX_AGE));
+        coalescer.add("g", "T", 0, 5);
+        let out = coalescer.drain_with(|taken| taken).unwrap();
+        coalescer.add("g", "T", 1, 5);
+        coalescer.note_stall();
+        coalescer.put_back(out);
+        coalescer.add("g", "T", 2, 5);
+        assert!(coalescer.is_empty() && coalescer.is_stalled());
+        clock.advance(OffsetCoalescer::AFTER_STALL);
+        assert!(!coalescer.is_stalled());
+        coalescer.add("g", "T", 2, 7);
+        assert_eq!(drained(&coalescer), [("T".to_owned(), 2, 7)]);
     }
 }

@@ -148,7 +148,7 @@ impl TestGroup {
             replicator: replicator.clone(),
             clients: Arc::new(ClientRegistry::default()),
             holds: PullHold::new(10),
-            offset_commits: OffsetCoalescer::default(),
+            offset_commits: OffsetCoalescer::new(seams.clock.clone(), None),
             leader_hold: None,
             topic_defaults: config.topic_defaults(),
             registration: OnceLock::new(),

@@ -209,6 +209,10 @@ mod tests {
     use super::*;
     use crate::state_machine::{Changes, Tables};
 
+    fn coalescer() -> OffsetCoalescer {
+        OffsetCoalescer::new(std::sync::Arc::new(raftmq_sys::RealClock::new()), None)
+    }
+
     fn commit(offset: i64) -> RemotingCommand {
         RemotingCommand::request(15)
             .with_field("consumerGroup", "cg")
@@ -229,7 +233,7 @@ mod tests {
 
     #[test]
     fn an_answered_commit_is_proposed_and_replaces_what_waits() {
-        let coalescer = OffsetCoalescer::default();
+        let coalescer = coalescer();
         coalescer.add("cg", "T", 3, 9);
         let Ok(Handled::Propose { commands, then }) = update(&coalescer, &commit(5)) else { panic!() };
         assert_eq!((commands, then), (vec![command(5)], Reply::ok()));
@@ -238,14 +242,14 @@ mod tests {
 
     #[test]
     fn one_way_commits_wait() {
-        let coalescer = OffsetCoalescer::default();
+        let coalescer = coalescer();
         assert!(matches!(update(&coalescer, &commit(5).with_oneway()), Ok(Handled::Silent)));
         assert_eq!(waiting(&coalescer), Some(command(5)));
     }
 
     #[test]
     fn commits_that_make_no_sense_are_refused() {
-        let coalescer = OffsetCoalescer::default();
+        let coalescer = coalescer();
         let remark = |request: &RemotingCommand| {
             let reply = update(&coalescer, request).unwrap_err();
             (reply.code, reply.remark.unwrap())

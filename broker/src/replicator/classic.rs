@@ -160,7 +160,7 @@ mod tests {
 
     use raftmq_model::topic::TopicConfig;
     use raftmq_sim::SimMachine;
-    use raftmq_sim::disk::Faults;
+    use raftmq_sim::disk::{Faults, Kind};
     use raftmq_store::{ClassicStore, FlushMode, StoreConfig};
 
     use super::*;
@@ -291,7 +291,8 @@ mod tests {
         let (stop, stopped) = watch::channel(None);
         let mut local = open(&machine, Box::new(Nobody), stop);
         assert!(local.commit(vec![batch(vec![message(b"m")])])[0].is_ok());
-        machine.disk.set_faults(Faults { fail_syncs: true, ..Faults::default() });
+        let next = machine.disk.count(Kind::SyncData);
+        machine.disk.set_faults(Faults { failing_sync: Some(next), ..Faults::default() });
         assert!(matches!(local.commit(vec![batch(vec![message(b"m")])])[0], Err(ReplicateError::Unknown(_))));
         assert!(stopped.borrow().as_ref().is_some_and(|line| line.starts_with("the store has failed: flush ")));
         assert!(matches!(local.commit(vec![batch(vec![message(b"m")])])[0], Err(ReplicateError::Stopped(_))));

@@ -143,10 +143,13 @@ impl Machine {
         body_offset: PhysicalOffset,
         body: &[u8],
     ) -> Result<(), ApplyError> {
+        let in_queues = id.is_some_and(|id| is_at_or_before(id, self.queues_applied));
         for record in records(body) {
             let (relative, record) = record.map_err(|source| ApplyError::Record { body: body_offset, source })?;
             let at = body_offset.after(u64::from(relative));
             match record {
+                // Entered before this start; or its topic was deleted since, and it must not come back.
+                LogRecord::Message(message) if in_queues => check_place(at, &message)?,
                 LogRecord::Message(message) => self.apply_message(at, &message)?,
                 LogRecord::Command(record) => {
                     let command = Command::decode(&record).map_err(|source| ApplyError::Command { at, source })?;
@@ -158,9 +161,7 @@ impl Machine {
     }
 
     fn apply_message(&mut self, at: PhysicalOffset, message: &StoredMessage<'_>) -> Result<(), ApplyError> {
-        if message.physical_offset != at {
-            return Err(ApplyError::Misplaced { at, says: message.physical_offset });
-        }
+        check_place(at, message)?;
         let is_new = self.queues.dispatch(message).map_err(|source| ApplyError::Dispatch { at, source })?;
         if is_new && self.sink.has_waiters() {
             let topic = match self.tables.topics.get(message.topic) {
@@ -179,12 +180,13 @@ impl Machine {
 
     /// Applies a command of the entry `id`; `None` in classic mode, where commands never enter the commitlog.
     pub fn apply_command(&mut self, id: Option<FrameId>, command: &Command) -> Result<(), ApplyError> {
-        if let Command::DeleteTopic { topic, ends, .. } = command
-            && !id.is_some_and(|id| is_at_or_before(id, self.queues_applied))
-        {
-            let failed = |source| ApplyError::DeleteTopic { topic: topic.clone(), source };
-            // It removes files, and may wait for a sync of the queues; heartbeats run on the same threads.
-            in_place(|| self.queues.delete_topic(topic)).map_err(failed)?;
+        if let Command::DeleteTopic { topic, ends, .. } = command {
+            if !id.is_some_and(|id| is_at_or_before(id, self.queues_applied)) {
+                let failed = |source| ApplyError::DeleteTopic { topic: topic.clone(), source };
+                // It removes files, and may wait for a sync of the queues; heartbeats run on the same threads.
+                in_place(|| self.queues.delete_topic(topic)).map_err(failed)?;
+            }
+            // That a queue goes on here is known by memory only; one that went on already stays as it is.
             for (queue_id, end) in ends {
                 self.queues.begin_at(topic, *queue_id, *end);
             }
@@ -295,6 +297,13 @@ pub fn queue_ends(queues: &ConsumeQueues, topic: &str) -> Vec<(i32, QueueOffset)
     let ids = queues.topics().into_iter().find(|(name, _)| **name == *topic).map(|(_, ids)| ids).unwrap_or_default();
     let end = |queue_id| Some((queue_id, queues.queue(topic, queue_id)?.max_offset()));
     ids.into_iter().filter_map(end).collect()
+}
+
+fn check_place(at: PhysicalOffset, message: &StoredMessage<'_>) -> Result<(), ApplyError> {
+    match message.physical_offset == at {
+        true => Ok(()),
+        false => Err(ApplyError::Misplaced { at, says: message.physical_offset }),
+    }
 }
 
 fn clear(tables: &Tables) {

@@ -198,6 +198,23 @@ fn a_deleted_topic_goes_on_where_it_ended_after_a_restart_too() {
     assert_eq!(range(&installed), (1, 1));
 }
 
+/// The tables were lost, by a power cut for example; the consume queues were not.
+#[test]
+fn a_replay_brings_no_deleted_message_back_and_goes_on_where_the_topic_ended() {
+    let mut replay = fixture();
+    replay.machine.queues_applied = Some(FrameId { term: 1, leader: 0, index: 5 });
+    for body in &script()[..5] {
+        replay.apply(body).unwrap();
+    }
+    let range = |fixture: &Fixture| {
+        let queue = fixture.queues.queue("U", 0).unwrap();
+        (queue.min_offset().0, queue.max_offset().0)
+    };
+    assert_eq!(range(&replay), (1, 1));
+    replay.apply(&script()[5]).unwrap();
+    assert_eq!(range(&replay), (1, 2));
+}
+
 #[test]
 fn equal_entries_give_equal_snapshots_however_they_come() {
     let (mut one, mut runs) =
