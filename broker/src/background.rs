@@ -121,6 +121,7 @@ async fn sweep_holds(group: Arc<Group>) {
         if !group.holds.is_empty() {
             group.holds.forget_gone();
         }
+        group.metrics.held_pulls.set(group.holds.len() as i64);
     }
 }
 

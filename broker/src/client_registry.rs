@@ -263,8 +263,11 @@ impl ClientRegistry {
         self.lock().clients.consumer_group(group).map(ConsumerGroup::client_ids)
     }
 
-    pub fn has_consumer_group(&self, group: &str) -> bool {
-        self.lock().clients.consumer_group(group).is_some()
+    /// Whether each member of a consumer group gets all messages, as its last heartbeat says; `None` if nobody is
+    /// connected.
+    pub fn is_broadcasting(&self, group: &str) -> Option<bool> {
+        let state = self.lock();
+        state.clients.consumer_group(group).map(|found| found.message_model == MessageModel::Broadcasting)
     }
 
     /// What a group wants of a topic, as its last heartbeats say.

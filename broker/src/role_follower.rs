@@ -74,6 +74,7 @@ impl RoleFollower {
                 began = None;
             }
             let told = self.registration.register_now(MemberState::leader(role.epoch)).await;
+            self.group.replicator.announced(role.epoch);
             tracing::info!(epoch = role.epoch, name_servers = told, "registered as the leader");
             began
         } else {

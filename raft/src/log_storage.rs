@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use raftmq_store::{AppendEntry, AppendError, Appended, Flusher, RaftEntries, RaftWriter};
-use raftmq_sys::Spawn;
+use raftmq_sys::{Spawn, in_place};
 use tokio::sync::oneshot;
 
 use crate::durable::{Durable, stored_vote};
@@ -142,7 +142,8 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
         self.barrier().await?;
         let first = self.reader.entries.first_index();
         let last_kept = last.map(|id| id.index).filter(|index| first.is_some_and(|first| *index >= first));
-        self.with_writer(|_, writer| writer.truncate_after(last_kept))
+        // It syncs several files; heartbeats run on the same threads.
+        in_place(|| self.with_writer(|_, writer| writer.truncate_after(last_kept)))
     }
 
     /// Moves the logical begin of the log; only retention unlinks segments.

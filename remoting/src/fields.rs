@@ -95,6 +95,16 @@ impl ExtFields {
         ExtFields(Form::Binary(entries))
     }
 
+    /// The same fields in memory of their own: those of a request share the memory of the whole read that brought it,
+    /// and whoever keeps one for long would keep that.
+    pub fn detached(self) -> ExtFields {
+        ExtFields(match self.0 {
+            Form::Json(object, spans) => Form::Json(Bytes::copy_from_slice(&object), spans),
+            Form::Binary(entries) => Form::Binary(Bytes::copy_from_slice(&entries)),
+            form @ (Form::Empty | Form::Owned(_)) => form,
+        })
+    }
+
     /// Appends a field, also if the name is there already: the last one counts.
     pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl ToString) {
         if !matches!(self.0, Form::Owned(_)) {

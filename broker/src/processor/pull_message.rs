@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use raftmq_model::offset::QueueOffset;
 use raftmq_model::permission;
-use raftmq_model::subscription::SubscriptionData;
+use raftmq_model::subscription::{EXPRESSION_TAG, SubscriptionData};
 use raftmq_model::sys_flag::pull;
 use raftmq_remoting::header::PullMessageRequestHeader;
 use raftmq_remoting::{FieldValue, RemotingCommand, ReplyBuffer, RequestMeta, Session, response_code};
@@ -35,6 +35,8 @@ struct Wanted {
     queue_id: i32,
     from: QueueOffset,
     max_messages: usize,
+    /// What the client takes at most (5.x).
+    max_bytes: Option<usize>,
     subscription: Arc<SubscriptionData>,
 }
 
@@ -185,6 +187,8 @@ fn run(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, pas
     };
     drop(header);
     let deadline = group.seams.clock.monotonic() + suspend.min(group.config.pull_hold_max_time);
+    let fields = request.fields.detached();
+    let request = RemotingCommand { fields, body: Bytes::copy_from_slice(&request.body), ..request };
     let held = HeldPull { session: session.clone(), request, wanted: wanted.clone() };
     let end = || readable_end(group, &wanted);
     if let Err(held) = group.holds.hold(&wanted.topic, wanted.queue_id, wanted.from, deadline, held, end) {
@@ -323,6 +327,7 @@ fn check<'a>(
         // A negative offset is below every minimum.
         from: QueueOffset(u64::try_from(header.queue_offset).unwrap_or(0)),
         max_messages: usize::try_from(header.max_msg_nums).unwrap_or(0).max(1),
+        max_bytes: header.max_msg_bytes.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0),
         subscription,
     };
     Ok((header, Arc::new(wanted)))
@@ -341,16 +346,41 @@ fn find_subscription(group: &Group, header: &PullMessageRequestHeader<'_>) -> Re
         }
         return Ok(Arc::new(parsed));
     }
-    let unknown = |what: &str| Refusal {
-        code: response_code::SUBSCRIPTION_NOT_EXIST,
-        remark: format!("the consumer's {what} not exist, group: {}, topic: {}", header.consumer_group, header.topic),
-        leader_may_know_better: true,
+    let unknown = |what: &str| {
+        let is_tag_type =
+            header.expression_type.as_deref().is_none_or(|kind| kind.is_empty() || kind == EXPRESSION_TAG);
+        if group.leader_hold.is_some() && is_tag_type {
+            // This member may have started, or come to lead, since the client's last heartbeat, and the next one may be
+            // half a minute away; after a refusal a client waits for seconds. It filters by tags itself once more.
+            return SubscriptionData::from_tags(&header.topic, "*").map(Arc::new).map_err(|error| Refusal {
+                code: response_code::SUBSCRIPTION_PARSE_FAILED,
+                remark: error.to_string(),
+                leader_may_know_better: false,
+            });
+        }
+        Err(Refusal {
+            code: response_code::SUBSCRIPTION_NOT_EXIST,
+            remark: format!(
+                "the consumer's {what} not exist, group: {}, topic: {}",
+                header.consumer_group, header.topic
+            ),
+            leader_may_know_better: true,
+        })
     };
-    if !group.clients.has_consumer_group(&header.consumer_group) {
-        return Err(unknown("group info"));
+    let Some(is_broadcasting) = group.clients.is_broadcasting(&header.consumer_group) else {
+        return unknown("group info");
+    };
+    let may_broadcast = group.groups.get(&header.consumer_group).is_none_or(|config| config.consume_broadcast_enable);
+    if is_broadcasting && !may_broadcast {
+        return Err(Refusal {
+            code: response_code::NO_PERMISSION,
+            remark: format!("the consumer group[{}] can not consume by broadcast way", header.consumer_group),
+            leader_may_know_better: false,
+        });
     }
-    let found =
-        group.clients.subscription(&header.consumer_group, &header.topic).ok_or_else(|| unknown("subscription"))?;
+    let Some(found) = group.clients.subscription(&header.consumer_group, &header.topic) else {
+        return unknown("subscription");
+    };
     if found.sub_version < header.sub_version {
         return Err(Refusal {
             code: response_code::SUBSCRIPTION_NOT_LATEST,
@@ -402,6 +432,7 @@ fn empty(status: Status, wanted: &Wanted, min: QueueOffset, max: QueueOffset) ->
 /// Collects wanted messages from `wanted.from` on; slices that lie side by side in the log become one.
 fn scan(group: &Group, wanted: &Wanted, queue: &ConsumeQueue, min: QueueOffset, max: QueueOffset) -> Look {
     let limit_bytes = group.config.max_transfer_bytes_in_memory as usize;
+    let limit_bytes = wanted.max_bytes.map_or(limit_bytes, |bytes| bytes.min(limit_bytes));
     let limit_count = wanted.max_messages.min(group.config.max_transfer_count_in_memory as usize).max(1) as u64;
     let mut found = empty(Status::NoMatchedMessage, wanted, min, max);
     let mut run = Run::default();

@@ -88,6 +88,9 @@ pub trait Replicator: Send + Sync + 'static {
     /// Batches that may be under way at once.
     fn capacity(&self) -> usize;
     fn leadership(&self) -> Leadership;
+    /// The name servers know of this leadership: from here on it is `Leading`. Before, a client that was acknowledged
+    /// could still be sent to the leader before it.
+    fn announced(&self, _epoch: i64) {}
     /// Resolves when every write acknowledged by the group before the call is applied here, if this member leads.
     fn read_barrier(&self) -> BoxFuture<Result<(), ReplicateError>>;
 }

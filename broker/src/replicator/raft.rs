@@ -1,7 +1,7 @@
 //! A member of a Raft group: the batch is durable when a majority says so, and done when this leader applied it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use raftmq_raft::{Proposal, ProposeError, RaftGroup, RoleKind};
 use tokio::runtime::Handle;
@@ -14,12 +14,14 @@ const IN_FLIGHT: usize = 16;
 pub struct RaftReplicator {
     group: Arc<RaftGroup>,
     runtime: Handle,
+    /// See [`Replicator::announced`].
+    announced: AtomicI64,
 }
 
 impl RaftReplicator {
     /// `runtime` answers what is refused on the spot.
     pub fn new(group: Arc<RaftGroup>, runtime: Handle) -> RaftReplicator {
-        RaftReplicator { group, runtime }
+        RaftReplicator { group, runtime, announced: AtomicI64::new(-1) }
     }
 }
 
@@ -65,11 +67,18 @@ impl Replicator for RaftReplicator {
         let role = roles.borrow();
         let epoch = role.epoch;
         match role.kind {
-            RoleKind::Leader { ready: true } => Leadership::Leading { epoch },
+            RoleKind::Leader { ready: true } if self.announced.load(Ordering::Acquire) == epoch => {
+                Leadership::Leading { epoch }
+            }
+            RoleKind::Leader { ready: true } => Leadership::Unknown { epoch },
             RoleKind::Leader { ready: false } => Leadership::Unknown { epoch },
             _ if role.leader_slot.is_some() => Leadership::Following { epoch },
             _ => Leadership::Unknown { epoch },
         }
+    }
+
+    fn announced(&self, epoch: i64) {
+        self.announced.store(epoch, Ordering::Release);
     }
 
     fn read_barrier(&self) -> BoxFuture<Result<(), ReplicateError>> {

@@ -164,7 +164,7 @@ impl ConsumeQueues {
             });
         }
         if self.unwritten_units.load(Ordering::Relaxed) >= UNWRITTEN_LIMIT_UNITS {
-            self.write_behind().map_err(DispatchError::Write)?;
+            raftmq_sys::in_place(|| self.write_behind()).map_err(DispatchError::Write)?;
         }
         let queue = match self.queue(message.topic, message.queue_id) {
             Some(queue) => queue,
