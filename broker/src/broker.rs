@@ -388,7 +388,7 @@ async fn listen(group: &Arc<Group>, process: &Process) -> Result<Vec<Server>, St
         let address = format!("{}:{port}", config.bind_address);
         let server = Server::bind(&address, server_config.clone(), dispatcher.clone(), process.seams.clone()).await;
         let server = server
-            .map_err(|error| StartError::Listen { broker: config.broker_name.clone(), reason: with_causes(&error) })?;
+            .map_err(|error| StartError::Listen { broker: config.broker_name.clone(), reason: error.to_string() })?;
         servers.push(server);
     }
     Ok(servers)
