@@ -384,7 +384,7 @@ async fn open_raft(
 
 fn listen_error(config: &BrokerConfig) -> impl Fn(BindError) -> StartError {
     let broker = config.broker_name.clone();
-    move |error| StartError::Listen { broker: broker.clone(), reason: with_causes(&error) }
+    move |error| StartError::Listen { broker: broker.clone(), reason: error.to_string() }
 }
 
 /// The addresses of clients: listenPort, and listenPort - 2 for those that use the "VIP channel".

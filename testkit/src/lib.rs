@@ -16,6 +16,7 @@ pub mod java;
 pub mod ports;
 pub mod process;
 pub mod record;
+pub mod remoting;
 pub mod route;
 pub mod solo;
 pub mod wait;

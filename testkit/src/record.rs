@@ -1,5 +1,7 @@
 //! The records of a commitlog as their documents describe them (docs/on-disk-format.md), read without any product code.
 
+use std::net::{IpAddr, SocketAddr};
+
 /// Magic of a message record (RocketMQ's V1).
 pub const MESSAGE: u32 = 0xDAA3_20A7;
 /// Closes a segment.
@@ -31,13 +33,17 @@ impl RecordHead {
     }
 }
 
-/// The fields of a message record that place it.
+/// The fields of a message record that place it, and whence it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub topic: String,
     pub queue_id: u32,
     pub queue_offset: u64,
     pub physical_offset: u64,
+    /// Whoever sent it.
+    pub born_host: SocketAddr,
+    /// The broker that stored it.
+    pub store_host: SocketAddr,
     pub body: Vec<u8>,
 }
 
@@ -58,9 +64,33 @@ impl Message {
             queue_id: u32_at(bytes, 12)?,
             queue_offset: u64_at(bytes, 20)?,
             physical_offset: u64_at(bytes, 28)?,
+            born_host: host_at(bytes, 48, born_host)?,
+            store_host: host_at(bytes, 48 + born_host + 8, store_host)?,
             body: body.to_vec(),
         })
     }
+}
+
+/// An address and a port, together of `length` bytes: 8 with IPv4, 20 with IPv6.
+fn host_at(bytes: &[u8], at: usize, length: usize) -> Option<SocketAddr> {
+    let port = u16::try_from(u32_at(bytes, at + length - 4)?).ok()?;
+    let address = bytes.get(at..at + length - 4)?;
+    let address = match <[u8; 4]>::try_from(address) {
+        Ok(four) => IpAddr::from(four),
+        Err(_) => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
+    };
+    Some(SocketAddr::new(address, port))
+}
+
+/// The records of messages that lie side by side, as an answer to a pull has them; `None` if one breaks off.
+pub fn messages(mut bytes: &[u8]) -> Option<Vec<Message>> {
+    let mut messages = Vec::new();
+    while !bytes.is_empty() {
+        let size = u32_at(bytes, 0)? as usize;
+        messages.push(Message::read(bytes.get(..size).filter(|record| !record.is_empty())?)?);
+        bytes = &bytes[size..];
+    }
+    Some(messages)
 }
 
 pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

@@ -22,14 +22,21 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Starts it and waits until messages flow.
-    pub(crate) fn start(client: &str, name_server: &str, directory: &Path) -> Result<Driver, ProcessError> {
+    /// Starts it and waits until messages flow. It asks all `members` for committed offsets.
+    pub(crate) fn start(
+        client: &str,
+        name_server: &str,
+        members: &[String],
+        directory: &Path,
+    ) -> Result<Driver, ProcessError> {
         let history = directory.join("history");
         let line = java::program(client, "FailoverDriver", &directory.join("driver-home"))?
             .argument("--namesrv")
             .argument(name_server)
             .argument("--topic")
             .argument(TOPIC)
+            .argument("--members")
+            .argument(members.join(","))
             .argument("--history")
             .argument(&history);
         let log = directory.join("driver.log");
@@ -46,10 +53,17 @@ impl Driver {
 
     /// Waits until a send that ended after `after_us` was acknowledged.
     pub(crate) fn await_acknowledged(&self, after_us: u64, limit: Duration) -> Result<(), String> {
+        self.await_line("a send acknowledged after the fault", limit, |line| acknowledged_at(line) > Some(after_us))
+    }
+
+    /// Waits until the consumer was given a message after `after_us`.
+    pub(crate) fn await_delivered(&self, after_us: u64, limit: Duration) -> Result<(), String> {
+        self.await_line("a message delivered after the fault", limit, |line| delivered_at(line) > Some(after_us))
+    }
+
+    fn await_line(&self, what: &str, limit: Duration, wanted: impl Fn(&str) -> bool) -> Result<(), String> {
         let mut read = Tail::new(&self.history);
-        let found = until("a send acknowledged after the kill", limit, || {
-            read.lines().iter().any(|line| acknowledged_at(line).is_some_and(|at| at > after_us)).then_some(())
-        });
+        let found = until(what, limit, || read.lines().iter().any(|line| wanted(line)).then_some(()));
         found.map_err(|late| late.to_string())
     }
 
@@ -69,6 +83,10 @@ impl Driver {
 /// End time of an acknowledged send.
 fn acknowledged_at(line: &str) -> Option<u64> {
     line.strip_prefix("A\t")?.split('\t').nth(1)?.parse().ok()
+}
+
+fn delivered_at(line: &str) -> Option<u64> {
+    line.strip_prefix("C\t")?.split('\t').next()?.parse().ok()
 }
 
 /// Reads a growing file from its present end on.

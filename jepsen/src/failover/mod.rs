@@ -1,6 +1,6 @@
-//! Kills the leader of a three-member group again and again while Apache's Java client sends and consumes, and checks
-//! what the client was promised (DESIGN.md 8). Each kill is a `kill -9`; the killed member is started again and must
-//! catch up before the next.
+//! Kills or pauses the leader of a three-member group again and again while Apache's Java client sends and consumes, and
+//! checks what the client was promised (DESIGN.md 8). A kill is a `kill -9`, and the killed member is started again; a
+//! pause is a SIGSTOP for longer than an election takes. The member must catch up before the next.
 
 mod checker;
 mod driver;
@@ -11,14 +11,18 @@ mod statistics;
 
 use std::path::PathBuf;
 
-use evidence::{Evidence, Round};
+use evidence::{Evidence, Fault, Round};
+use statistics::Distribution;
 
 /// `raftmq-jepsen failover`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many kills; those that the evidence holds already are not repeated.
+    /// How many kills, or pauses; those that the evidence holds already are not repeated.
     #[arg(long, default_value_t = 100)]
     kills: usize,
+    /// What is done to the leader.
+    #[arg(long, value_enum, default_value_t = Fault::Kill)]
+    fault: Fault,
     /// Kills per cluster; then the files are checked and a new cluster is started.
     #[arg(long, default_value_t = 10)]
     per_round: usize,
@@ -53,18 +57,21 @@ pub(crate) enum FailoverError {
 /// Runs rounds until the evidence holds the wanted number of kills, and prints the distribution of the gaps.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), FailoverError> {
     let mut evidence = Evidence::open(arguments.evidence.as_deref())?;
-    if evidence.kills() > 0 {
-        println!("{} kills are in the evidence already", evidence.kills());
+    let fault = arguments.fault;
+    let done = |evidence: &Evidence| evidence.kills(fault).count();
+    if done(&evidence) > 0 {
+        println!("{} {fault}s are in the evidence already", done(&evidence));
     }
     let plan = round::Plan {
         program: program(arguments),
         client: arguments.client.clone(),
         flush: arguments.flush.clone(),
+        fault,
         seed: arguments.seed,
     };
-    while evidence.kills() < arguments.kills {
+    while done(&evidence) < arguments.kills {
         let number = evidence.rounds();
-        let kills = arguments.per_round.clamp(1, arguments.kills - evidence.kills());
+        let kills = arguments.per_round.clamp(1, arguments.kills - done(&evidence));
         let round: Round = round::run(&plan, number, kills)?;
         let failures = round.failures.join("\n");
         println!("{}", round.summary());
@@ -73,7 +80,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), FailoverError> {
             return Err(FailoverError::Broken(failures));
         }
     }
-    println!("{}", statistics::Distribution::of(evidence.gaps_ms()));
+    let fault_name = fault.to_string();
+    let sends = evidence.kills(fault).map(|kill| kill.gap_ms).collect();
+    println!("{}", Distribution::of("no send acknowledged", &fault_name, sends));
+    let deliveries = evidence.kills(fault).filter_map(|kill| kill.delivery_gap_ms).collect();
+    println!("{}", Distribution::of("nothing delivered to the consumer", &fault_name, deliveries));
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! One cluster: start, kill and restart leaders, stop, check.
+//! One cluster: start, kill and restart leaders or pause them, stop, check.
 #![expect(clippy::disallowed_methods, reason = "measures real processes by the real clock")]
 
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use raftmq_testkit::commit_log::{CommitLogFiles, compare};
 use raftmq_testkit::{Group, consume_queue, until};
 
 use super::driver::{Driver, TOPIC};
-use super::evidence::{Kill, Round};
+use super::evidence::{Fault, Kill, Round};
 use super::history::History;
 use super::{FailoverError, checker};
 
@@ -21,15 +21,18 @@ pub(crate) struct Plan {
     pub(crate) program: PathBuf,
     pub(crate) client: String,
     pub(crate) flush: String,
+    pub(crate) fault: Fault,
     pub(crate) seed: u64,
 }
 
-/// Where a kill fell, until the history tells its gap.
+/// Where a fault fell, until the history tells its gaps.
 struct Span {
     member: usize,
     new_leader: usize,
-    killed_us: u64,
-    caught_up_us: u64,
+    began_us: u64,
+    /// The member has caught up, and since then a send was acknowledged and a message delivered.
+    ended_us: u64,
+    paused: Option<Duration>,
     catch_up_ms: f64,
 }
 
@@ -43,10 +46,12 @@ pub(crate) fn run(plan: &Plan, number: usize, kills: usize) -> Result<Round, Fai
         seed,
         client: plan.client.clone(),
         flush: plan.flush.clone(),
+        fault: plan.fault,
         acknowledged: 0,
         failed: 0,
         delivered: 0,
         committed_offsets_seen: 0,
+        offset_questions_unanswered: 0,
         equal_bytes: 0,
         kills: Vec::new(),
         failures: Vec::new(),
@@ -69,11 +74,15 @@ fn play(
     kills: usize,
     round: &mut Round,
 ) -> Result<(), String> {
-    let driver = Driver::start(&plan.client, &cluster.name_server_address(), cluster.directory())
+    let members: Vec<String> = (0..cluster.size()).map(|slot| cluster.address(slot)).collect();
+    let driver = Driver::start(&plan.client, &cluster.name_server_address(), &members, cluster.directory())
         .map_err(|error| format!("{}\n{}", describe(&error), cluster.tails()))?;
     let mut spans = Vec::new();
     for _ in 0..kills {
-        spans.push(kill_leader(cluster, &driver, pauses)?);
+        spans.push(match plan.fault {
+            Fault::Kill => kill_leader(cluster, &driver, pauses)?,
+            Fault::Pause => pause_leader(cluster, &driver, pauses)?,
+        });
     }
     pauses.sleep(500, 1000);
     let history = driver.finish()?;
@@ -81,6 +90,11 @@ fn play(
     round.failures.extend(checker::kept(&history));
     round.failures.extend(checker::delivered(&history));
     round.failures.extend(checker::never_back(&history));
+    round.failures.extend(checker::observed(&history, &members));
+    let unseen = round.kills.iter().filter(|kill| kill.offsets_seen == 0).count();
+    if unseen > 0 {
+        round.failures.push(format!("no committed offset was seen around {unseen} faults"));
+    }
 
     await_equal_ends(cluster)?;
     cluster.stop_all().map_err(|error| describe(&error))?;
@@ -91,33 +105,72 @@ fn play(
 /// Kills the leader, waits for another, starts the killed one again and waits until it has caught up.
 fn kill_leader(cluster: &mut Cluster, driver: &Driver, pauses: &mut Pauses) -> Result<Span, String> {
     pauses.sleep(500, 2500);
-    let member = steady_leader(cluster)?;
-    let killed_us = now_us();
+    let member = steady_leader(cluster, None)?;
+    let began_us = now_us();
     cluster.kill(member);
-    driver.await_acknowledged(killed_us + 100_000, PATIENCE)?;
+    driver.await_acknowledged(began_us + 100_000, PATIENCE)?;
     pauses.sleep(0, 1500);
 
     let restarted = Instant::now();
     cluster.restart(member).map_err(|error| describe(&error))?;
-    let new_leader = steady_leader(cluster)?;
-    let goal = log_end(cluster, new_leader)?;
-    until("the restarted member catches up", PATIENCE, || {
+    let new_leader = steady_leader(cluster, None)?;
+    await_caught_up(cluster, member, new_leader)?;
+    let catch_up_ms = restarted.elapsed().as_secs_f64() * 1000.0;
+    let ended_us = await_traffic(driver)?;
+    Ok(Span { member, new_leader, began_us, ended_us, paused: None, catch_up_ms })
+}
+
+/// Stops the leader where it stands, waits for another, lets it go on and waits until it has caught up.
+///
+/// It is paused for longer than an election and than any lease or hold, so it wakes as a leader of the past with requests
+/// half done, and with connections whose other ends have long turned elsewhere.
+fn pause_leader(cluster: &mut Cluster, driver: &Driver, pauses: &mut Pauses) -> Result<Span, String> {
+    pauses.sleep(500, 2500);
+    let member = steady_leader(cluster, None)?;
+    let (began_us, paused) = (now_us(), Instant::now());
+    cluster.pause(member).map_err(|error| describe(&error))?;
+    let another = steady_leader(cluster, Some(member));
+    if another.is_ok() {
+        let least = Duration::from_millis(pauses.draw(2500, 5000));
+        std::thread::sleep(least.saturating_sub(paused.elapsed()));
+    }
+    // Also after a failure: a process that does not run cannot say what it did.
+    cluster.resume(member).map_err(|error| describe(&error))?;
+    let (paused, resumed) = (paused.elapsed(), Instant::now());
+    another?;
+
+    let new_leader = steady_leader(cluster, None)?;
+    await_caught_up(cluster, member, new_leader)?;
+    let catch_up_ms = resumed.elapsed().as_secs_f64() * 1000.0;
+    let ended_us = await_traffic(driver)?;
+    Ok(Span { member, new_leader, began_us, ended_us, paused: Some(paused), catch_up_ms })
+}
+
+/// Waits until `member` has what the leader has now.
+fn await_caught_up(cluster: &Cluster, member: usize, leader: usize) -> Result<(), String> {
+    let goal = log_end(cluster, leader)?;
+    let caught_up = until("the member catches up", PATIENCE, || {
         let end = log_end(cluster, member).ok()?;
         (end >= goal).then_some(())
-    })
-    .map_err(|late| format!("{late}\n{}", cluster.tails()))?;
-    let catch_up_ms = restarted.elapsed().as_secs_f64() * 1000.0;
-    let caught_up_us = now_us();
-    driver.await_acknowledged(caught_up_us, PATIENCE)?;
-    Ok(Span { member, new_leader, killed_us, caught_up_us, catch_up_ms })
+    });
+    caught_up.map_err(|late| format!("{late}\n{}", cluster.tails()))
+}
+
+/// Waits for an acknowledged send and a delivery from now on; returns when both have come, so that a gap that still ran
+/// ends before.
+fn await_traffic(driver: &Driver) -> Result<u64, String> {
+    let now = now_us();
+    driver.await_acknowledged(now, PATIENCE)?;
+    driver.await_delivered(now, PATIENCE)?;
+    Ok(now_us())
 }
 
 /// The registered leader, once it has been the same for half a second: a name server may show any living member while
-/// an election runs.
-fn steady_leader(cluster: &mut Cluster) -> Result<usize, String> {
+/// an election runs. Not `other_than`, which is paused.
+fn steady_leader(cluster: &mut Cluster, other_than: Option<usize>) -> Result<usize, String> {
     let mut candidate = None;
     let steady = until("a steady leader", PATIENCE, || {
-        let leader = cluster.leader().filter(|&slot| cluster.is_running(slot))?;
+        let leader = cluster.leader().filter(|&slot| Some(slot) != other_than && cluster.is_running(slot))?;
         match candidate {
             Some((slot, since)) if slot == leader => {
                 let since: Instant = since;
@@ -137,15 +190,26 @@ fn summarise(history: &History, spans: &[Span], round: &mut Round) {
     round.failed = history.failed;
     round.delivered = history.delivered.len();
     round.committed_offsets_seen = history.offsets.len();
+    round.offset_questions_unanswered = history.unanswered;
+    let sends = || history.acknowledged.iter().map(|sent| sent.ended_us);
+    let deliveries = || history.delivered.iter().map(|delivered| delivered.at_us);
     round.kills = spans
         .iter()
         .map(|span| Kill {
             member: span.member,
             new_leader: span.new_leader,
-            gap_ms: checker::longest_ms(&history.acknowledged, span.killed_us, span.caught_up_us),
+            gap_ms: checker::longest_ms(sends(), span.began_us, span.ended_us),
+            delivery_gap_ms: Some(checker::longest_ms(deliveries(), span.began_us, span.ended_us)),
+            offsets_seen: seen_between(history, span.began_us, span.ended_us),
+            paused_ms: span.paused.map(|paused| paused.as_secs_f64() * 1000.0),
             catch_up_ms: span.catch_up_ms,
         })
         .collect();
+}
+
+fn seen_between(history: &History, from_us: u64, until_us: u64) -> usize {
+    let between = history.offsets.iter().filter(|seen| seen.asked_us >= from_us && seen.ended_us <= until_us);
+    between.filter(|seen| seen.offset.is_some()).count()
 }
 
 fn log_end(cluster: &Cluster, slot: usize) -> Result<u64, String> {
@@ -208,11 +272,15 @@ struct Pauses(u64);
 
 impl Pauses {
     fn sleep(&mut self, least_ms: u64, most_ms: u64) {
+        std::thread::sleep(Duration::from_millis(self.draw(least_ms, most_ms)));
+    }
+
+    fn draw(&mut self, least_ms: u64, most_ms: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed ^= mixed >> 30;
         mixed = mixed.wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed ^= mixed >> 27;
-        std::thread::sleep(Duration::from_millis(least_ms + mixed % (most_ms - least_ms)));
+        least_ms + mixed % (most_ms - least_ms)
     }
 }

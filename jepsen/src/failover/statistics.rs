@@ -2,17 +2,19 @@
 
 use std::fmt;
 
-/// Gaps without an acknowledged send, one per kill.
+/// Gaps in which something did not happen, one per fault.
 #[derive(Debug)]
 pub(crate) struct Distribution {
+    what: String,
     /// Ascending, in milliseconds.
     sorted_ms: Vec<f64>,
 }
 
 impl Distribution {
-    pub(crate) fn of(mut gaps_ms: Vec<f64>) -> Distribution {
+    /// `what` did not happen, as in "no send acknowledged".
+    pub(crate) fn of(what: &str, fault: &str, mut gaps_ms: Vec<f64>) -> Distribution {
         gaps_ms.sort_by(f64::total_cmp);
-        Distribution { sorted_ms: gaps_ms }
+        Distribution { what: format!("{what} for, over {} {fault}s", gaps_ms.len()), sorted_ms: gaps_ms }
     }
 
     /// The smallest value that at least `percent` of all do not exceed.
@@ -26,8 +28,8 @@ impl fmt::Display for Distribution {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "no send acknowledged for, over {} kills: min {:.0} ms, p50 {:.0} ms, p90 {:.0} ms, p99 {:.0} ms, max {:.0} ms",
-            self.sorted_ms.len(),
+            "{}: min {:.0} ms, p50 {:.0} ms, p90 {:.0} ms, p99 {:.0} ms, max {:.0} ms",
+            self.what,
             self.percentile(0),
             self.percentile(50),
             self.percentile(90),
@@ -43,7 +45,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_values_that_occurred() {
-        let distribution = Distribution::of((1..=100).rev().map(f64::from).collect());
+        let distribution = Distribution::of("no send acknowledged", "kill", (1..=100).rev().map(f64::from).collect());
         assert_eq!(
             distribution.to_string(),
             "no send acknowledged for, over 100 kills: min 1 ms, p50 50 ms, p90 90 ms, p99 99 ms, max 100 ms"

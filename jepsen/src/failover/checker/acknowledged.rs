@@ -41,7 +41,7 @@ pub(crate) fn kept(history: &History) -> Vec<String> {
 
 /// The push consumer was given every acknowledged message at least once.
 pub(crate) fn delivered(history: &History) -> Vec<String> {
-    let delivered: HashSet<u64> = history.delivered.iter().copied().collect();
+    let delivered: HashSet<u64> = history.delivered.iter().map(|delivered| delivered.number).collect();
     let missing = history.acknowledged.iter().filter(|sent| !delivered.contains(&sent.number));
     shorten("acknowledged and never delivered", missing.map(|sent| sent.number.to_string()).collect())
 }

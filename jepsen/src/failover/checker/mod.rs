@@ -3,10 +3,12 @@
 mod acknowledged;
 mod gap;
 mod offset_never_back;
+mod offsets_observed;
 
 pub(crate) use acknowledged::{delivered, kept};
 pub(crate) use gap::longest_ms;
 pub(crate) use offset_never_back::never_back;
+pub(crate) use offsets_observed::observed;
 
 /// The first few of many findings.
 const SHOWN: usize = 5;

@@ -6,7 +6,9 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -29,8 +31,9 @@ import org.apache.rocketmq.common.message.MessageQueue;
  * Sends, consumes and asks for committed offsets without pause while someone else kills brokers, and writes down
  * everything that it was told; who started it judges. Clients are as users have them, but for a route poll of 1 s.
  *
- * Arguments: {@code --namesrv HOST:PORT --topic T --history FILE}. Says {@code ready} when messages flow. A line on
- * standard input ends it: it stops sending, reads every queue back, says {@code done} and exits.
+ * Arguments: {@code --namesrv HOST:PORT --topic T --members HOST:PORT,... --history FILE}. Says {@code ready} when messages
+ * flow. A line on standard input ends it: it stops sending, waits until everything is consumed and its offsets committed,
+ * reads every queue back, says {@code done} and exits.
  */
 @SuppressWarnings("deprecation")
 public final class FailoverDriver {
@@ -39,38 +42,44 @@ public final class FailoverDriver {
     /** Each sender, so that some 1000 messages a second come together and a gap is seen to a few milliseconds. */
     private static final int PAUSE_MS = 5;
     private static final int BODY_BYTES = 200;
+    private static final int QUEUES = 4;
     private static final long CATCH_UP_MS = 120_000;
+    private static final long COMMIT_MS = 60_000;
 
     private final String namesrv;
     private final String topic;
     private final String group;
+    private final List<String> members;
     private final History history;
     private final AtomicInteger next = new AtomicInteger();
     private final Set<Integer> acknowledged = ConcurrentHashMap.newKeySet();
     private final Set<Integer> consumed = ConcurrentHashMap.newKeySet();
     private volatile boolean stopping;
 
-    private FailoverDriver(String namesrv, String topic, History history) {
+    private FailoverDriver(String namesrv, String topic, List<String> members, History history) {
         this.namesrv = namesrv;
         this.topic = topic;
         this.group = topic + "-consumers";
+        this.members = members;
         this.history = history;
     }
 
     public static void main(String[] arguments) throws Exception {
         String namesrv = null;
         String topic = null;
+        String members = null;
         String file = null;
         for (int i = 0; i < arguments.length; i += 2) {
             switch (arguments[i]) {
                 case "--namesrv": namesrv = arguments[i + 1]; break;
                 case "--topic": topic = arguments[i + 1]; break;
+                case "--members": members = arguments[i + 1]; break;
                 case "--history": file = arguments[i + 1]; break;
                 default: throw new IllegalArgumentException(arguments[i]);
             }
         }
         try (History history = new History(file)) {
-            new FailoverDriver(namesrv, topic, history).run();
+            new FailoverDriver(namesrv, topic, List.of(members.split(",")), history).run();
         } catch (Throwable failed) {
             failed.printStackTrace(System.out);
             System.exit(1);
@@ -91,7 +100,9 @@ public final class FailoverDriver {
             threads.add(start("sync-" + i, () -> sendSync(producer)));
         }
         threads.add(start("async", () -> sendAsync(producer)));
-        threads.add(start("offsets", () -> pollOffsets(Clients.instance(producer))));
+        for (String member : members) {
+            threads.add(start("offsets of " + member, () -> pollOffsets(Clients.instance(producer), member)));
+        }
         Check.eventually(() -> acknowledged.size() > 200 && consumed.size() > 200, "messages flow");
         System.out.println("ready");
         System.out.flush();
@@ -101,10 +112,16 @@ public final class FailoverDriver {
         for (Thread thread : threads) {
             thread.join();
         }
+        history.line("S", History.now());
         awaitConsumer();
+        awaitCommitted(Clients.instance(producer), readBack());
         consumer.shutdown();
-        writeOffsets(Clients.instance(producer), 0);
-        readBack();
+        // The consumer commits once more at its end, and that takes nothing back either.
+        for (String member : members) {
+            for (int queue = 0; queue < QUEUES; queue++) {
+                askOffset(Clients.instance(producer), member, queue);
+            }
+        }
         producer.shutdown();
     }
 
@@ -194,28 +211,48 @@ public final class FailoverDriver {
     }
 
     private void fail(int number, long begin, Throwable why) {
-        String text = String.valueOf(why).lines().findFirst().orElse("");
-        history.line("F", begin, History.now(), number, text.replace('\t', ' '));
+        history.line("F", begin, History.now(), number, oneLine(why));
     }
 
-    /** Asks every member in turn, one request after the other: what one answer showed, a later one must not take back. */
-    private void pollOffsets(MQClientInstance instance) throws Exception {
-        for (int turn = 0; !stopping; turn++) {
-            writeOffsets(instance, turn);
+    private static String oneLine(Throwable why) {
+        return String.valueOf(why).lines().findFirst().orElse("").replace('\t', ' ');
+    }
+
+    /**
+     * Each member is asked by a thread of its own, one request after the other: what one answer showed, no question asked
+     * later may be answered with less, and a member that does not run keeps nobody from asking the others.
+     */
+    private void pollOffsets(MQClientInstance instance, String member) throws Exception {
+        while (!stopping) {
+            for (int queue = 0; queue < QUEUES && !stopping; queue++) {
+                askOffset(instance, member, queue);
+            }
             Thread.sleep(100);
         }
     }
 
-    private void writeOffsets(MQClientInstance instance, int turn) {
-        for (int queue = 0; queue < 4; queue++) {
-            try {
-                List<String> members = Versions.brokerAddresses(instance, topic);
-                String address = members.get((turn + queue) % members.size());
-                long offset = Versions.committedOffset(instance, address, group, topic, queue);
-                history.line("O", History.now(), queue, offset, address);
-            } catch (Exception unavailable) {
-                // A dead or leaderless member; the next round asks again.
-                continue;
+    /** -1 for no offset and for no answer. */
+    private long askOffset(MQClientInstance instance, String member, int queue) {
+        long begin = History.now();
+        try {
+            long offset = Versions.committedOffset(instance, member, group, topic, queue);
+            history.line("O", begin, History.now(), queue, offset, member);
+            return offset;
+        } catch (Exception unavailable) {
+            // A dead, paused or leaderless member; it is asked again, and the history shows how often it said nothing.
+            history.line("N", begin, History.now(), queue, member, oneLine(unavailable));
+            return -1;
+        }
+    }
+
+    /** Everything is consumed, so every member must come to say so; if one does not, the history shows it. */
+    private void awaitCommitted(MQClientInstance instance, Map<Integer, Long> ends) throws Exception {
+        long limit = System.currentTimeMillis() + COMMIT_MS;
+        for (String member : members) {
+            for (Map.Entry<Integer, Long> end : ends.entrySet()) {
+                while (askOffset(instance, member, end.getKey()) != end.getValue() && System.currentTimeMillis() < limit) {
+                    Thread.sleep(50);
+                }
             }
         }
     }
@@ -228,7 +265,9 @@ public final class FailoverDriver {
         }
     }
 
-    private void readBack() throws Exception {
+    /** Returns the end of each queue. */
+    private Map<Integer, Long> readBack() throws Exception {
+        Map<Integer, Long> ends = new TreeMap<>();
         DefaultMQPullConsumer reader = new DefaultMQPullConsumer(topic + "-reader");
         configure(reader, "reader");
         reader.start();
@@ -236,6 +275,7 @@ public final class FailoverDriver {
             long at = reader.minOffset(queue);
             long max = reader.maxOffset(queue);
             history.line("Q", queue.getQueueId(), at, max);
+            ends.put(queue.getQueueId(), max);
             while (at < max) {
                 PullResult pulled = reader.pull(queue, "*", at, 32);
                 for (MessageExt message : pulled.getMsgFoundList()) {
@@ -246,6 +286,7 @@ public final class FailoverDriver {
             }
         }
         reader.shutdown();
+        return ends;
     }
 
     private void configure(ClientConfig client, String instance) {

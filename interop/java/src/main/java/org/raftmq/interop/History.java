@@ -13,7 +13,9 @@ import java.nio.file.Paths;
  * A begin end number queue offset   a send that was acknowledged
  * F begin end number why            a send that was not: it may be stored or not
  * C time number queue offset        a message that the push consumer was given
- * O time queue offset member        a committed offset as a member answered it, -1 for none
+ * O begin end queue offset member   a committed offset as a member answered it, -1 for none
+ * N begin end queue member why      a question for one that was not answered
+ * S time                            the producers have stopped
  * Q queue min max                   a queue at the end
  * R queue offset number             a message in it; number -1 if its body is not ours
  * </pre>
