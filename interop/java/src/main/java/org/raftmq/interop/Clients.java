@@ -4,7 +4,6 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.rocketmq.client.ClientConfig;
-import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.impl.factory.MQClientInstance;
@@ -39,8 +38,8 @@ final class Clients implements AutoCloseable {
         return producer;
     }
 
-    static MQClientInstance instance(DefaultMQProducer producer) {
-        return producer.getDefaultMQProducerImpl().getMqClientFactory();
+    static MQClientInstance instance(DefaultMQProducer producer) throws Exception {
+        return Versions.clientInstance(producer);
     }
 
     /** Not started: the scenario subscribes first. */
@@ -66,17 +65,12 @@ final class Clients implements AutoCloseable {
         return consumer;
     }
 
-    /** Not started: the scenario subscribes or assigns. */
-    DefaultLitePullConsumer litePullConsumer(String group) {
-        DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(group);
-        configure(consumer);
-        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        consumer.setPullThreadNums(4);
-        closers.push(consumer::shutdown);
-        return consumer;
+    /** Shuts down at the scenario's end what another class made. */
+    void closeAtEnd(Runnable shutdown) {
+        closers.push(shutdown);
     }
 
-    private void configure(ClientConfig client) {
+    void configure(ClientConfig client) {
         client.setNamesrvAddr(namesrv);
         client.setInstanceName("interop-" + INSTANCES.incrementAndGet());
         client.setPollNameServerInterval(1_000);

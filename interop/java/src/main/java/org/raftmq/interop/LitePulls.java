@@ -3,16 +3,28 @@ package org.raftmq.interop;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
 /** {@code DefaultLitePullConsumer}: queues given by the group, and queues that the caller assigns. */
 final class LitePulls {
     private LitePulls() {
+    }
+
+    /** Asked for by name, see {@link Versions#litePullScenarios}. */
+    static Map<String, Suite.Scenario> scenarios() {
+        Map<String, Suite.Scenario> scenarios = new LinkedHashMap<>();
+        scenarios.put("lite-pull-subscribe", LitePulls::subscribe);
+        scenarios.put("lite-pull-assign", LitePulls::assign);
+        scenarios.put("offsets-kept-lite-pull", LitePulls::restarts);
+        return scenarios;
     }
 
     static String tag(int number) {
@@ -25,13 +37,13 @@ final class LitePulls {
         for (int i = 0; i < 300; i++) {
             producer.send(Bodies.message(topic, tag(i), i));
         }
-        DefaultLitePullConsumer all = clients.litePullConsumer(clients.unique("lite-all"));
+        DefaultLitePullConsumer all = consumer(clients, clients.unique("lite-all"));
         all.subscribe(topic, "*");
         all.start();
         Set<Integer> seen = pollExactly(all, topic, 300);
         Check.equal(Inbox.range(0, 300), seen, "messages");
 
-        DefaultLitePullConsumer some = clients.litePullConsumer(clients.unique("lite-some"));
+        DefaultLitePullConsumer some = consumer(clients, clients.unique("lite-some"));
         some.subscribe(topic, "third");
         some.start();
         Set<Integer> thirds = pollExactly(some, topic, 100);
@@ -56,7 +68,7 @@ final class LitePulls {
             producer.send(Bodies.message(topic, tag(i), i), published.get(i % 2));
         }
         String group = clients.unique("assigner");
-        DefaultLitePullConsumer consumer = clients.litePullConsumer(group);
+        DefaultLitePullConsumer consumer = consumer(clients, group);
         consumer.setAutoCommit(false);
         consumer.start();
         List<MessageQueue> queues = new ArrayList<>(consumer.fetchMessageQueues(topic));
@@ -83,8 +95,41 @@ final class LitePulls {
         Check.that(late == 50 || late == 51, "offset of a time to come: " + late);
 
         consumer.commitSync();
-        Check.eventually(() -> consumer.committed(odd) == 51, () -> "committed 51, is " + consumer.committed(odd));
+        // 4.7.0 says 0 for ever, with Java's broker too.
+        if (!Versions.client().startsWith("V4_7")) {
+            Check.eventually(() -> consumer.committed(odd) == 51, () -> "committed 51, is " + consumer.committed(odd));
+        }
         return 161;
+    }
+
+    /** Offsets outlive the consumer. */
+    static int restarts(Clients clients) throws Exception {
+        String topic = clients.unique("kept-lite");
+        String group = clients.unique("lite-keeper");
+        DefaultMQProducer producer = clients.producer();
+        for (int round = 0; round < 3; round++) {
+            for (int i = round * 50; i < round * 50 + 50; i++) {
+                producer.send(Bodies.message(topic, tag(i), i));
+            }
+            DefaultLitePullConsumer consumer = consumer(clients, group);
+            consumer.subscribe(topic, "*");
+            consumer.start();
+            Check.equal(Inbox.range(round * 50, round * 50 + 50), pollExactly(consumer, topic, 50),
+                "messages of round " + round);
+            consumer.commitSync();
+            consumer.shutdown();
+        }
+        return 150;
+    }
+
+    /** Not started: the scenario subscribes or assigns. */
+    private static DefaultLitePullConsumer consumer(Clients clients, String group) {
+        DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(group);
+        clients.configure(consumer);
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.setPullThreadNums(4);
+        clients.closeAtEnd(consumer::shutdown);
+        return consumer;
     }
 
     /** Polls until {@code count} messages came, then a little more: no number twice, no more than {@code count}. */

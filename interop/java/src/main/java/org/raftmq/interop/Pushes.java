@@ -34,9 +34,7 @@ final class Pushes {
                 Inbox.expectExactly(Inbox.range(0, 4), inboxes[0]);
                 // The new owner of a queue reads the committed offset at once; a client commits by a timer.
                 consumers[0].getDefaultMQPushConsumerImpl().persistConsumerOffset();
-                for (int queue = 0; queue < 4; queue++) {
-                    Restarts.awaitCommitted(producer, topic, group, queue, 1);
-                }
+                Restarts.awaitCommittedSum(producer, topic, group, 4);
             }
         }
         Check.eventually(() -> Inbox.held(consumers[0], topic) == 2 && Inbox.held(consumers[1], topic) == 2,

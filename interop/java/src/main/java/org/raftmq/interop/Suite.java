@@ -14,7 +14,7 @@ import java.util.Map;
 public final class Suite {
     private final Map<String, Scenario> scenarios = new LinkedHashMap<>();
 
-    private Suite() {
+    private Suite() throws ReflectiveOperationException {
         scenarios.put("sync", Sends::sync);
         scenarios.put("sync-to-queue", Sends::syncToQueue);
         scenarios.put("async", Sends::async);
@@ -28,16 +28,14 @@ public final class Suite {
         scenarios.put("tags", Pushes::tags);
         scenarios.put("pull", Pulls::pull);
         scenarios.put("pull-long-polling", Pulls::longPolling);
-        scenarios.put("lite-pull-subscribe", LitePulls::subscribe);
-        scenarios.put("lite-pull-assign", LitePulls::assign);
         scenarios.put("offsets-kept-push", Restarts::push);
         scenarios.put("offsets-kept-pull", Restarts::pull);
-        scenarios.put("offsets-kept-lite-pull", Restarts::litePull);
         scenarios.put("offset-search", Offsets::search);
         scenarios.put("message-ids", Offsets::ids);
+        scenarios.putAll(Versions.litePullScenarios());
     }
 
-    public static void main(String[] arguments) {
+    public static void main(String[] arguments) throws ReflectiveOperationException {
         String namesrv = null;
         String target = "unnamed";
         List<String> wanted = new ArrayList<>();

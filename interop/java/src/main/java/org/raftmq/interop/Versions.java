@@ -11,14 +11,48 @@ import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.MQVersion;
+import org.apache.rocketmq.common.message.MessageExt;
 
-/** The places where the API of 4.9 and of 5.x differ, reached by reflection so that one source tree serves both. */
+/** The places where the APIs from 4.4 to 5.5 differ, reached by reflection so that one source tree serves them all. */
 final class Versions {
     private Versions() {
     }
 
     static String client() {
         return MQVersion.getVersionDesc(MQVersion.CURRENT_VERSION);
+    }
+
+    /** The lite pull consumer came with 4.6; a build against an older client leaves its scenarios out. */
+    @SuppressWarnings("unchecked")
+    static Map<String, Suite.Scenario> litePullScenarios() throws ReflectiveOperationException {
+        try {
+            Class<?> scenarios = Class.forName("org.raftmq.interop.LitePulls");
+            return (Map<String, Suite.Scenario>) scenarios.getDeclaredMethod("scenarios").invoke(null);
+        } catch (ClassNotFoundException leftOut) {
+            return Collections.emptyMap();
+        }
+    }
+
+    /** Spelled {@code getmQClientFactory} before 4.9. */
+    static MQClientInstance clientInstance(DefaultMQProducer producer) throws Exception {
+        Object implementation = producer.getDefaultMQProducerImpl();
+        for (Method candidate : implementation.getClass().getMethods()) {
+            if (candidate.getName().equalsIgnoreCase("getMqClientFactory")) {
+                return (MQClientInstance) unwrap(() -> candidate.invoke(implementation));
+            }
+        }
+        throw new NoSuchMethodException("getMqClientFactory");
+    }
+
+    /** Messages name their broker since 4.6; {@code otherwise} before. */
+    static String brokerName(MessageExt message, String otherwise) {
+        try {
+            return (String) method(message, "getBrokerName", 0).invoke(message);
+        } catch (NoSuchMethodException absent) {
+            return otherwise;
+        } catch (ReflectiveOperationException failed) {
+            throw new IllegalStateException(failed);
+        }
     }
 
     /** {@code MessageModel} moved to another package in 5.0. */
