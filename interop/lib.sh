@@ -152,15 +152,12 @@ start_target() {
             free_port
             { broker_config broker "$port"; printf 'brokerId=0\nbrokerRole=ASYNC_MASTER\nflushDiskType=ASYNC_FLUSH\n'; } \
                 >"$work/broker/broker.conf"
-            if [ "$target" = java ]; then
-                start broker "$root/interop/peers/serve" "$server" broker "$work/broker" "$work/broker/broker.conf"
-            else
-                start broker "$raftmq" broker -c "$work/broker/broker.conf"
-            fi
-            await_line broker 'boot success' "$started"
+            brokers=(broker)
+            start_broker broker
             ;;
         three)
-            local ports=() member=() peers=''
+            local ports=() peers=''
+            brokers=(broker-0 broker-1 broker-2)
             for i in 0 1 2; do
                 free_port
                 ports[i]=$port
@@ -171,12 +168,35 @@ start_target() {
                 { broker_config "broker-$i" "${ports[i]}"
                   printf 'enableDLegerCommitLog=true\ndLegerGroup=broker-a\ndLegerPeers=%s\ndLegerSelfId=n%s\n' \
                       "${peers%;}" "$i"; } >"$work/broker-$i/broker.conf"
-                start "broker-$i" "$raftmq" broker -c "$work/broker-$i/broker.conf"
-                member[i]=$started
+                start_broker "broker-$i"
             done
-            for i in 0 1 2; do await_line "broker-$i" 'boot success' "${member[i]}"; done
-            await_leader
             ;;
         *) fail "unknown target $target: java, single or three" ;;
     esac
+    for i in "${brokers[@]}"; do await_line "$i" 'boot success' "${broker_pid[$i]}"; done
+    [ "$target" != three ] || await_leader
+}
+
+# Without waiting: one member alone may have to wait for the others.
+declare -A broker_pid
+start_broker() {
+    if [ "$target" = java ]; then
+        start "$1" "$root/interop/peers/serve" "$server" broker "$work/$1" "$work/$1/broker.conf"
+    else
+        start "$1" "$raftmq" broker -c "$work/$1/broker.conf"
+    fi
+    broker_pid[$1]=$started
+}
+
+# restart_brokers stop|kill: ends each broker in turn, in order or with -9, and starts it again on its files.
+restart_brokers() {
+    local name signal=TERM
+    [ "$1" = kill ] && signal=KILL
+    for name in "${brokers[@]}"; do
+        kill -s $signal "${broker_pid[$name]}"
+        wait "${broker_pid[$name]}" 2>/dev/null
+        mv "$work/$name.log" "$work/$name-before.log"
+        start_broker "$name"
+        await_line "$name" 'boot success' "${broker_pid[$name]}"
+    done
 }

@@ -1,5 +1,6 @@
 //! What members of a Raft group answer that do not lead: the same as the leader, from the leader; what they may serve
 //! themselves; and what they say when nobody leads.
+#![expect(clippy::disallowed_methods, reason = "measures real processes by the real clock")]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -9,7 +9,9 @@ import java.util.Map;
 /**
  * Runs scenarios of Apache's client against one cluster, all in this JVM, and prints a line for each.
  *
- * Arguments: {@code --namesrv HOST:PORT} [{@code --target java|single|three}] [scenario ...]; no scenario means all.
+ * Arguments: {@code --namesrv HOST:PORT} [{@code --target java|single|three}] [{@code --restarts}] [scenario ...]; no scenario
+ * means all. With {@code --restarts} there is somebody at the other end of the standard streams who restarts brokers
+ * ({@link BrokerRestarts}); without, the scenarios that need it do not exist.
  */
 public final class Suite {
     private final Map<String, Scenario> scenarios = new LinkedHashMap<>();
@@ -38,11 +40,13 @@ public final class Suite {
     public static void main(String[] arguments) throws ReflectiveOperationException {
         String namesrv = null;
         String target = "unnamed";
+        boolean restarts = false;
         List<String> wanted = new ArrayList<>();
         for (int i = 0; i < arguments.length; i++) {
             switch (arguments[i]) {
                 case "--namesrv": namesrv = arguments[++i]; break;
                 case "--target": target = arguments[++i]; break;
+                case "--restarts": restarts = true; break;
                 default: wanted.add(arguments[i]);
             }
         }
@@ -51,7 +55,12 @@ public final class Suite {
             System.exit(2);
         }
         // The clients keep threads that are not daemons, and 5.5.0 does not always end them.
-        System.exit(new Suite().run(namesrv, target, wanted) ? 0 : 1);
+        Suite suite = new Suite();
+        if (restarts) {
+            suite.scenarios.put("offsets-kept-brokers-restart",
+                target.equals("three") ? BrokerRestarts::three : BrokerRestarts::one);
+        }
+        System.exit(suite.run(namesrv, target, wanted) ? 0 : 1);
     }
 
     private boolean run(String namesrv, String target, List<String> wanted) {
