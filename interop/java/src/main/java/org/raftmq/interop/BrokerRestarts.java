@@ -47,6 +47,7 @@ final class BrokerRestarts {
         String topic = clients.unique("outlives");
         String group = clients.unique("survivor");
         String[] restarts = {"stop", "kill", "stop", "kill"};
+        awaitTemplate(clients);
         send(clients, topic, 0, ROUND);
         consume(clients, topic, group, Inbox.range(0, ROUND), Set.of());
         for (int i = 0; i < restarts.length; i++) {
@@ -106,6 +107,19 @@ final class BrokerRestarts {
         System.out.println("RESTART " + how);
         System.out.flush();
         Check.equal("done", ANSWERS.readLine(), "answer to RESTART " + how);
+    }
+
+    /** A 5.5.0 broker says that it serves before the name server knows the topic that others are created from. */
+    private static void awaitTemplate(Clients clients) throws Exception {
+        DefaultMQProducer asker = clients.producer();
+        Check.eventually(() -> {
+            try {
+                return Versions.readQueues(Clients.instance(asker), "TBW102") > 0;
+            } catch (Exception notYet) {
+                return false;
+            }
+        }, "a route to TBW102");
+        asker.shutdown();
     }
 
     /** The brokers have said that they serve; the route may come a moment later, and a group may still elect. */
