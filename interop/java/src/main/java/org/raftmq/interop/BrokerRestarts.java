@@ -47,25 +47,28 @@ final class BrokerRestarts {
         String topic = clients.unique("outlives");
         String group = clients.unique("survivor");
         String[] restarts = {"stop", "kill", "stop", "kill"};
-        send(clients, topic, 0, ROUND);
-        consume(clients, topic, group, Inbox.range(0, ROUND), Set.of());
+        // One for all rounds, as users have it: it has to find the brokers again.
+        DefaultMQProducer producer = clients.producer();
+        awaitTemplate(producer);
+        Pushes.send(producer, topic, 0, ROUND);
+        consume(clients, producer, topic, group, Inbox.range(0, ROUND), Set.of());
         for (int i = 0; i < restarts.length; i++) {
             int from = (i + 1) * ROUND;
             // Half of them are sent before, so that messages have to survive, too.
-            send(clients, topic, from, from + ROUND / 2);
+            Pushes.send(producer, topic, from, from + ROUND / 2);
             restart(restarts[i]);
-            awaitServing(clients, topic);
-            send(clients, topic, from + ROUND / 2, from + ROUND);
+            awaitServing(producer, topic);
+            Pushes.send(producer, topic, from + ROUND / 2, from + ROUND);
             boolean mayRepeat = mayRepeatAfterKill && restarts[i].equals("kill");
             Set<Integer> before = mayRepeat ? Inbox.range(from - ROUND, from) : Set.of();
-            consume(clients, topic, group, Inbox.range(from, from + ROUND), before);
+            consume(clients, producer, topic, group, Inbox.range(from, from + ROUND), before);
         }
         return (restarts.length + 1) * ROUND;
     }
 
     /** A new consumer of the group is given what is wanted, each once, and nothing else but what may be repeated. */
-    private static void consume(Clients clients, String topic, String group, Set<Integer> wanted, Set<Integer> mayRepeat)
-        throws Exception {
+    private static void consume(Clients clients, DefaultMQProducer asker, String topic, String group, Set<Integer> wanted,
+        Set<Integer> mayRepeat) throws Exception {
         // From the last offset: without a kept one, what was sent meanwhile would be skipped.
         DefaultMQPushConsumer consumer = clients.pushConsumer(group);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET);
@@ -87,19 +90,10 @@ final class BrokerRestarts {
         }
         // As its timer would do in the end. What it commits when it shuts down goes one way to a broker that stops.
         consumer.getDefaultMQPushConsumerImpl().persistConsumerOffset();
-        DefaultMQProducer asker = clients.producer();
         for (MessageQueue queue : asker.fetchPublishMessageQueues(topic)) {
             Restarts.awaitCommitted(asker, topic, group, queue.getQueueId(), asker.maxOffset(queue));
         }
-        asker.shutdown();
         consumer.shutdown();
-    }
-
-    /** By a producer of its own, for which no broker has ever gone. */
-    private static void send(Clients clients, String topic, int from, int to) throws Exception {
-        DefaultMQProducer producer = clients.producer();
-        Pushes.send(producer, topic, from, to);
-        producer.shutdown();
     }
 
     private static void restart(String how) throws Exception {
@@ -108,9 +102,19 @@ final class BrokerRestarts {
         Check.equal("done", ANSWERS.readLine(), "answer to RESTART " + how);
     }
 
+    /** A 5.5.0 broker says that it serves before the name server knows the topic that others are created from. */
+    private static void awaitTemplate(DefaultMQProducer asker) throws Exception {
+        Check.eventually(() -> {
+            try {
+                return Versions.readQueues(Clients.instance(asker), "TBW102") > 0;
+            } catch (Exception notYet) {
+                return false;
+            }
+        }, "a route to TBW102");
+    }
+
     /** The brokers have said that they serve; the route may come a moment later, and a group may still elect. */
-    private static void awaitServing(Clients clients, String topic) throws Exception {
-        DefaultMQProducer asker = clients.producer();
+    private static void awaitServing(DefaultMQProducer asker, String topic) throws Exception {
         Check.eventually(() -> {
             try {
                 List<MessageQueue> queues = asker.fetchPublishMessageQueues(topic);
@@ -119,6 +123,5 @@ final class BrokerRestarts {
                 return false;
             }
         }, "the brokers serve again");
-        asker.shutdown();
     }
 }
