@@ -81,15 +81,18 @@ impl Round {
         let list = |gap_ms: fn(&Kill) -> f64| {
             self.kills.iter().map(|kill| format!("{:.0}", gap_ms(kill))).collect::<Vec<_>>().join(" ")
         };
+        let deliveries = match self.kills.iter().any(|kill| kill.delivery_gap_ms.is_some()) {
+            true => format!(", of deliveries [{}] ms", list(|kill| kill.delivery_gap_ms.unwrap_or(f64::NAN))),
+            false => String::new(),
+        };
         format!(
-            "{}: client {}, {} {}s, gaps of sends [{}] ms, of deliveries [{}] ms, {} acknowledged, {} not, {} delivered, \
+            "{}: client {}, {} {}s, gaps of sends [{}] ms{deliveries}, {} acknowledged, {} not, {} delivered, \
              {} offsets seen, {} questions for them unanswered, {} MiB equal on all members",
             if self.failures.is_empty() { "ok" } else { "FAILED" },
             self.client,
             self.kills.len(),
             self.fault,
             list(|kill| kill.gap_ms),
-            list(|kill| kill.delivery_gap_ms.unwrap_or(f64::NAN)),
             self.acknowledged,
             self.failed,
             self.delivered,

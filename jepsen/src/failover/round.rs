@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) client: String,
     pub(crate) flush: String,
     pub(crate) fault: Fault,
+    /// Each fault ends only when messages are delivered again.
+    pub(crate) awaits_deliveries: bool,
     pub(crate) seed: u64,
 }
 
@@ -80,13 +82,13 @@ fn play(
     let mut spans = Vec::new();
     for _ in 0..kills {
         spans.push(match plan.fault {
-            Fault::Kill => kill_leader(cluster, &driver, pauses)?,
-            Fault::Pause => pause_leader(cluster, &driver, pauses)?,
+            Fault::Kill => kill_leader(plan, cluster, &driver, pauses)?,
+            Fault::Pause => pause_leader(plan, cluster, &driver, pauses)?,
         });
     }
     pauses.sleep(500, 1000);
     let history = driver.finish()?;
-    summarise(&history, &spans, round);
+    summarise(plan, &history, &spans, round);
     round.failures.extend(checker::kept(&history));
     round.failures.extend(checker::delivered(&history));
     round.failures.extend(checker::never_back(&history));
@@ -103,7 +105,7 @@ fn play(
 }
 
 /// Kills the leader, waits for another, starts the killed one again and waits until it has caught up.
-fn kill_leader(cluster: &mut Cluster, driver: &Driver, pauses: &mut Pauses) -> Result<Span, String> {
+fn kill_leader(plan: &Plan, cluster: &mut Cluster, driver: &Driver, pauses: &mut Pauses) -> Result<Span, String> {
     pauses.sleep(500, 2500);
     let member = steady_leader(cluster, None)?;
     let began_us = now_us();
@@ -116,7 +118,7 @@ fn kill_leader(cluster: &mut Cluster, driver: &Driver, pauses: &mut Pauses) -> R
     let new_leader = steady_leader(cluster, None)?;
     await_caught_up(cluster, member, new_leader)?;
     let catch_up_ms = restarted.elapsed().as_secs_f64() * 1000.0;
-    let ended_us = await_traffic(driver)?;
+    let ended_us = await_traffic(driver, plan)?;
     Ok(Span { member, new_leader, began_us, ended_us, paused: None, catch_up_ms })
 }
 
@@ -124,7 +126,7 @@ fn kill_leader(cluster: &mut Cluster, driver: &Driver, pauses: &mut Pauses) -> R
 ///
 /// It is paused for longer than an election and than any lease or hold, so it wakes as a leader of the past with requests
 /// half done, and with connections whose other ends have long turned elsewhere.
-fn pause_leader(cluster: &mut Cluster, driver: &Driver, pauses: &mut Pauses) -> Result<Span, String> {
+fn pause_leader(plan: &Plan, cluster: &mut Cluster, driver: &Driver, pauses: &mut Pauses) -> Result<Span, String> {
     pauses.sleep(500, 2500);
     let member = steady_leader(cluster, None)?;
     let (began_us, paused) = (now_us(), Instant::now());
@@ -142,7 +144,7 @@ fn pause_leader(cluster: &mut Cluster, driver: &Driver, pauses: &mut Pauses) -> 
     let new_leader = steady_leader(cluster, None)?;
     await_caught_up(cluster, member, new_leader)?;
     let catch_up_ms = resumed.elapsed().as_secs_f64() * 1000.0;
-    let ended_us = await_traffic(driver)?;
+    let ended_us = await_traffic(driver, plan)?;
     Ok(Span { member, new_leader, began_us, ended_us, paused: Some(paused), catch_up_ms })
 }
 
@@ -158,10 +160,12 @@ fn await_caught_up(cluster: &Cluster, member: usize, leader: usize) -> Result<()
 
 /// Waits for an acknowledged send and a delivery from now on; returns when both have come, so that a gap that still ran
 /// ends before.
-fn await_traffic(driver: &Driver) -> Result<u64, String> {
+fn await_traffic(driver: &Driver, plan: &Plan) -> Result<u64, String> {
     let now = now_us();
     driver.await_acknowledged(now, PATIENCE)?;
-    driver.await_delivered(now, PATIENCE)?;
+    if plan.awaits_deliveries {
+        driver.await_delivered(now, PATIENCE)?;
+    }
     Ok(now_us())
 }
 
@@ -185,7 +189,7 @@ fn steady_leader(cluster: &mut Cluster, other_than: Option<usize>) -> Result<usi
     steady.map_err(|late| format!("{late}\n{}", cluster.tails()))
 }
 
-fn summarise(history: &History, spans: &[Span], round: &mut Round) {
+fn summarise(plan: &Plan, history: &History, spans: &[Span], round: &mut Round) {
     round.acknowledged = history.acknowledged.len();
     round.failed = history.failed;
     round.delivered = history.delivered.len();
@@ -199,7 +203,9 @@ fn summarise(history: &History, spans: &[Span], round: &mut Round) {
             member: span.member,
             new_leader: span.new_leader,
             gap_ms: checker::longest_ms(sends(), span.began_us, span.ended_us),
-            delivery_gap_ms: Some(checker::longest_ms(deliveries(), span.began_us, span.ended_us)),
+            delivery_gap_ms: plan
+                .awaits_deliveries
+                .then(|| checker::longest_ms(deliveries(), span.began_us, span.ended_us)),
             offsets_seen: seen_between(history, span.began_us, span.ended_us),
             paused_ms: span.paused.map(|paused| paused.as_secs_f64() * 1000.0),
             catch_up_ms: span.catch_up_ms,
