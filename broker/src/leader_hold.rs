@@ -16,8 +16,8 @@ use crate::dispatcher;
 use crate::forward_codec::{self, Answer};
 use crate::group::Group;
 use crate::offset_coalescer::Taken;
-use crate::processor::consumer_manage;
 use crate::processor::pull_message::NotFound;
+use crate::processor::{batch_body, consumer_manage};
 use crate::replicator::Leadership;
 use crate::state_machine::OffsetCommit;
 
@@ -39,9 +39,6 @@ pub struct LeaderHold {
     /// Held while waiting offsets are on their way: an acknowledged commit that came later must not overtake them.
     offsets: Arc<tokio::sync::Mutex<()>>,
 }
-
-/// What a body may have beyond `maxMessageSize`: a batch, or a heartbeat.
-const BODY_EXTRA_BYTES: usize = 64 << 10;
 
 /// What to answer when nobody took the requests.
 enum Otherwise {
@@ -104,7 +101,7 @@ impl LeaderHold {
         otherwise: Otherwise,
         bounced: bool,
     ) {
-        let max_body_bytes = group.config.max_message_bytes + BODY_EXTRA_BYTES;
+        let max_body_bytes = group.config.max_message_bytes + batch_body::EXTRA_BYTES;
         let too_large = |request: &mut RemotingCommand| forward_codec::check_size(request, max_body_bytes).is_err();
         for request in requests.extract_if(.., too_large) {
             let Err(remark) = forward_codec::check_size(&request, max_body_bytes) else { continue };
@@ -260,15 +257,17 @@ impl Waiting {
         let Waiting { raft, limits, group, session, offsets } = self;
         let about = |code| requests.iter().any(|request| request.code == code);
         let about_offsets = about(request_code::QUERY_CONSUMER_OFFSET) || about(request_code::UPDATE_CONSUMER_OFFSET);
+        let clock = &group.seams.clock;
+        let left = (came + limits.hold).saturating_sub(clock.monotonic());
         let _in_order = match about_offsets {
-            true => Some(offsets.lock().await),
+            // Whoever has the lock may wait for a leader that is paused or gone.
+            true => match tokio::time::timeout(left, offsets.lock()).await {
+                Ok(lock) => Some(lock),
+                Err(_) => return Forwarded::NotTaken,
+            },
             false => None,
         };
-        let age = group.seams.clock.monotonic().saturating_sub(came);
-        if age >= limits.hold {
-            // Whoever held the lock before waited for a leader that is paused or gone.
-            return Forwarded::NotTaken;
-        }
+        let age = clock.monotonic().saturating_sub(came);
         forward(raft, limits, group, session, age, requests).await
     }
 }

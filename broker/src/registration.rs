@@ -100,12 +100,21 @@ impl Registration {
     /// Tells all name servers what this member is now. Returns how many have taken it, as soon as all have answered
     /// or failed, and after [`REGISTER_NOW_LIMIT`] at the latest; the others are told on.
     pub async fn register_now(&self, member: MemberState) -> usize {
-        let number = self.order(|order| {
+        let number = self.order_member(member);
+        self.wait_until(REGISTER_NOW_LIMIT, number).await
+    }
+
+    /// Tells all name servers what this member is now; does not wait.
+    pub fn register_later(&self, member: MemberState) {
+        self.order_member(member);
+    }
+
+    fn order_member(&self, member: MemberState) -> u64 {
+        self.order(|order| {
             // While no leader is known the last epoch still orders what this member says.
             let epoch = if member.epoch == 0 { order.member.epoch } else { member.epoch };
             order.member = MemberState { epoch, ..member };
-        });
-        self.wait_until(REGISTER_NOW_LIMIT, number).await
+        })
     }
 
     /// Tells all name servers about a topic that is new or has changed; does not wait.

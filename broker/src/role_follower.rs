@@ -79,7 +79,8 @@ impl RoleFollower {
             began
         } else {
             *leads = None;
-            self.registration.register_now(MemberState::follower(self.slot, role.epoch)).await;
+            // Not waited for: it may be on its way to lead, and a name server that hangs must not count twice.
+            self.registration.register_later(MemberState::follower(self.slot, role.epoch));
             None
         }
     }

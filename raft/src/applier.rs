@@ -124,6 +124,13 @@ impl Applier {
         }
     }
 
+    /// Entries are applied for the consume queues alone, which lack them: the tables are of a later entry than the one
+    /// that a snapshot would name.
+    fn is_replaying(&mut self) -> bool {
+        let tables = self.machine().applied().map(|id| id.index);
+        tables > self.applied.as_ref().map(|id| id.index)
+    }
+
     /// The tables as they are now, ready to be written.
     fn builder(&mut self, is_needed: bool) -> Builder {
         let last = self.applied;
@@ -134,7 +141,7 @@ impl Applier {
 
     /// Writes a snapshot now, for an orderly close.
     pub(crate) async fn close(&mut self) -> io::Result<()> {
-        if self.applied.is_some() {
+        if self.applied.is_some() && !self.is_replaying() {
             self.builder(false).build_snapshot().await?;
         }
         Ok(())
@@ -181,7 +188,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
 
     /// `force`: entries are purged and only a snapshot can stand in for them.
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
-        Some(self.builder(force))
+        (force || !self.is_replaying()).then(|| self.builder(force))
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
@@ -298,8 +305,13 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let mut meta = SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone() };
         // A snapshot of nothing is worth nothing at the next open.
         if let Some(last) = &self.last {
-            self.store.persist().await?;
-            match self.store.save(stored(last, &self.membership, tables.clone())).await {
+            let saved = match self.store.persist().await {
+                Ok(()) => self.store.save(stored(last, &self.membership, tables.clone())).await,
+                // Anything else has poisoned the log.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(error),
+                Err(error) => return Err(error),
+            };
+            match saved {
                 Ok(()) => {}
                 Err(error) if self.is_needed => return Err(error),
                 Err(error) => {

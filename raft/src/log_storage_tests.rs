@@ -284,8 +284,15 @@ fn a_snapshot_that_cannot_be_written_leaves_the_old_one_and_the_member_runs() {
     assert!(!machine.disk.files().contains_key(Path::new("/store/snapshot/tables.tmp")), "it takes no space");
     assert!(snapshot(&machine, &mut applier, true).is_err(), "where nothing can stand in for it, it is an error");
 
+    // Nor is there space for what comes before it.
+    apply(&mut applier, [3]);
+    let space = machine.disk.space(Path::new("/store")).unwrap();
+    let capacity_bytes = space.total_bytes - space.available_bytes;
+    machine.disk.set_faults(Faults { capacity_bytes: Some(capacity_bytes), ..Faults::default() });
+    assert_eq!(snapshot(&machine, &mut applier, false).unwrap().last_log_id, None);
+
     machine.disk.set_faults(Faults::default());
-    assert_eq!(snapshot(&machine, &mut applier, false).unwrap().last_log_id, Some(id(1, 2)));
+    assert_eq!(snapshot(&machine, &mut applier, false).unwrap().last_log_id, Some(id(1, 3)));
     assert_ne!(machine.disk.files()[Path::new(SNAPSHOT)], old);
 }
 

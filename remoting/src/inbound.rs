@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::session::Session;
 
-/// Connections that hold less are never closed to make room.
-const LARGE_BYTES: usize = 64 << 10;
+/// Connections that hold less are never closed to make room. As many as may be open (`serverMaxConnections`, 20,000) hold
+/// less than the limit together.
+const LARGE_BYTES: usize = 16 << 10;
 
 pub(crate) struct InboundBudget {
     limit_bytes: usize,

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{JsonConfig, JsonConfigError};
 use crate::broker::with_causes;
 use crate::replicator::TableSaver;
-use crate::state_machine::{Machine, Tables};
+use crate::state_machine::{Changes, Machine, Tables};
 
 /// Writes the JSON files of a classic store as its tables change. Clones share the files.
 #[derive(Clone)]
@@ -23,8 +23,12 @@ impl JsonSaver {
 
     /// Writes the consumer offsets if they have changed: to be called every flushConsumerOffsetInterval. Blocks.
     pub fn flush_offsets(&self) {
+        let mut config = self.lock();
         // The broker goes on: consumers commit again within seconds, and what was not saved is saved the next time.
-        let _ = logged(self.lock().flush_offsets(&self.tables));
+        let _ = logged(config.flush_offsets(&self.tables));
+        if config.has_failed() {
+            let _ = logged(config.save(&self.tables, &Changes::default()));
+        }
     }
 }
 
@@ -39,10 +43,9 @@ fn logged(result: Result<(), JsonConfigError>) -> Result<(), String> {
 impl TableSaver for JsonSaver {
     fn changed(&mut self, machine: &mut Machine) -> Result<(), String> {
         let changes = machine.take_changes();
-        let mut config = self.lock();
-        match changes.is_empty() && !config.has_failed() {
+        match changes.is_empty() {
             true => Ok(()),
-            false => logged(config.save(&self.tables, &changes)),
+            false => logged(self.lock().save(&self.tables, &changes)),
         }
     }
 

@@ -8,7 +8,7 @@ use raftmq_remoting::response_code;
 use raftmq_store::EncodedMessages;
 
 /// What the records of a batch may have beyond `maxMessageSize`; the store allows the same.
-const EXTRA_BYTES: usize = 64 << 10;
+pub(crate) const EXTRA_BYTES: usize = 64 << 10;
 
 /// Why a batch is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

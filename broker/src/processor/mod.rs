@@ -2,7 +2,7 @@
 
 pub mod admin_group;
 pub mod admin_topic;
-mod batch_body;
+pub(crate) mod batch_body;
 pub mod client_manage;
 pub mod consumer_manage;
 mod handled;

@@ -148,7 +148,7 @@ fn run(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, pas
         Err(refusal) => {
             if refusal.leader_may_know_better && !session.is_detached() && !is_leading() {
                 let instead = not_found_at_all(&request);
-                group.forward_pull(session, request, instead, false);
+                ask_leader(group, session, request, instead, false);
                 return;
             }
             replies.push(meta, refusal.code, Some(&refusal.remark), &[], &[]);
@@ -172,7 +172,7 @@ fn run(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, pas
         // This member cannot tell whether the client or itself is behind.
         if !(behind && may_suspend) {
             drop(header);
-            group.forward_pull(session, request, not_found_here(&look, wanted.from), false);
+            ask_leader(group, session, request, not_found_here(&look, wanted.from), false);
             return;
         }
     } else if look.code != response_code::PULL_NOT_FOUND || !may_suspend {
@@ -196,6 +196,18 @@ fn run(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, pas
     }
 }
 
+/// Asks the leader as if the pull came now: it may have been held here for long, and what is old is not passed on.
+fn ask_leader(
+    group: &Arc<Group>,
+    session: &Arc<Session>,
+    mut request: RemotingCommand,
+    instead: NotFound,
+    bounced: bool,
+) {
+    request.received_us = group.seams.clock.monotonic().as_micros() as u64;
+    group.forward_pull(session, request, instead, bounced);
+}
+
 /// Looks again behind a read barrier: a leader that was replaced and does not know it yet would move its client to an
 /// offset behind which there are more messages.
 fn confirm(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand, pass: Pass, instead: NotFound) {
@@ -203,7 +215,7 @@ fn confirm(group: &Arc<Group>, session: &Arc<Session>, request: RemotingCommand,
     group.io.clone().spawn(async move {
         if let Err(error) = group.read_barrier().await {
             tracing::debug!(%error, "a pull waits for a leader");
-            group.forward_pull(&session, request, instead, true);
+            ask_leader(&group, &session, request, instead, true);
             return;
         }
         let mut replies = ReplyBuffer::default();
@@ -476,6 +488,8 @@ fn scan(group: &Group, wanted: &Wanted, queue: &ConsumeQueue, min: QueueOffset, 
         (failed, scanned) = (true, first);
     }
     found.next = QueueOffset(wanted.from.0 + scanned as u64);
+    // Messages may have come since the end was read; no client is told of a next offset behind it.
+    found.max = found.max.max(found.next);
     if found.count > 0 {
         (found.status, found.code) = (Status::Found, response_code::SUCCESS);
     } else if failed && scanned == 0 {

@@ -5,11 +5,12 @@ use raftmq_store::{AppendError, Appended, ClassicWriter, EncodedMessages, Propos
 use tokio::sync::watch;
 
 use super::{Batch, LocalStore, ReplicateError, Replicated};
+use crate::broker::with_causes;
 use crate::state_machine::Machine;
 
 /// Told which tables commands have changed, after each commit.
 pub trait TableSaver: Send + 'static {
-    /// Saves what has changed, and what could not be saved before. After an error nobody is told that his command was
+    /// Saves what has changed. After an error nobody is told that his command was
     /// carried out: it counts here, but a restart forgets it.
     fn changed(&mut self, machine: &mut Machine) -> Result<(), String>;
     /// Writes everything that waits.
@@ -76,13 +77,6 @@ impl ClassicLocalStore {
         let results = (0..count).map(|_| Err(ReplicateError::Unknown(why.clone()))).collect();
         self.stopped.send_replace(Some(format!("the store has failed: {why}")));
         results
-    }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", with_causes(cause)),
-        None => error.to_string(),
     }
 }
 

@@ -53,7 +53,8 @@ pub struct Machine {
     changes: Changes,
     /// The last entry that the tables hold; commands up to it are skipped when the log is replayed.
     tables_applied: Option<FrameId>,
-    /// The last entry that the consume queues held at open; deletions of topics up to it are skipped.
+    /// The last entry that the consume queues held at open; messages up to it are skipped, and so
+    /// are deletions of queues.
     queues_applied: Option<FrameId>,
     /// The last entry that the table store was told.
     stored: Option<FrameId>,

@@ -216,6 +216,22 @@ fn a_replay_brings_no_deleted_message_back_and_goes_on_where_the_topic_ended() {
 }
 
 #[test]
+fn a_replay_of_two_deletions_goes_on_behind_the_second() {
+    let delete = |end| {
+        let ends = vec![(0, QueueOffset(end))];
+        Body::default().command(&Command::DeleteTopic { topic: "U".to_owned(), ends, at_unix_ms: 9 })
+    };
+    let create = Body::default().command(&put_topic("U"));
+    let script = [create.clone(), delete(100), create.clone().message("U", 0, 100), delete(200), create];
+    let mut replay = fixture();
+    replay.machine.queues_applied = Some(FrameId { term: 1, leader: 0, index: 5 });
+    for body in &script {
+        replay.apply(body).unwrap();
+    }
+    assert_eq!(queue_ends(&replay.queues, "U"), [(0, QueueOffset(200))]);
+}
+
+#[test]
 fn equal_entries_give_equal_snapshots_however_they_come() {
     let (mut one, mut runs) =
         (fixture(), fixture_with(MemoryTableStore::default(), Told { nobody_waits: true, ..Told::default() }));

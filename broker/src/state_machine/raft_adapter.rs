@@ -2,18 +2,7 @@ use raftmq_raft::{AppliedEntry, StateMachine};
 use raftmq_store::FrameId;
 
 use super::machine::Machine;
-
-/// A line that names the causes of an error, as the Raft crate logs it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
-}
+use crate::broker::with_causes;
 
 impl StateMachine for Machine {
     fn applied(&self) -> Option<FrameId> {

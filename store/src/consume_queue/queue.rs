@@ -77,6 +77,13 @@ pub(super) enum Pushed {
     },
 }
 
+/// What is to be taken back of a queue that was deleted.
+pub(super) struct Deleted {
+    /// The extent that is in the fingerprint.
+    pub(super) counted: (u64, u64),
+    pub(super) unwritten_units: u64,
+}
+
 impl ConsumeQueue {
     pub(super) fn new(topic: Arc<str>, queue_id: i32, number: u64, files: Arc<QueueFiles>) -> ConsumeQueue {
         let state = State {
@@ -104,10 +111,10 @@ impl ConsumeQueue {
         self
     }
 
-    /// An empty queue goes on at `at`.
+    /// A queue that never had a unit goes on at `at`; told so again, at the greater of both.
     pub(super) fn begin_at(&self, at: u64) {
         let mut state = self.lock();
-        if state.is_new() && !state.begun {
+        if state.is_new() && (!state.begun || at > state.max) {
             state.begin(at);
         }
     }
@@ -314,11 +321,11 @@ impl ConsumeQueue {
     }
 
     /// Closes the files of a queue whose files are about to be removed. Returns what the fingerprint has of it.
-    pub(super) fn mark_deleted(&self) -> (u64, u64) {
+    pub(super) fn mark_deleted(&self) -> Deleted {
         let mut state = self.lock();
         state.deleted = true;
         self.files.forget(self.number);
-        state.counted
+        Deleted { counted: state.counted, unwritten_units: state.max - state.written }
     }
 
     pub(super) fn directory(&self) -> PathBuf {

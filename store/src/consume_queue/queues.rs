@@ -243,13 +243,20 @@ impl ConsumeQueues {
         self.persist_point().map(|_| ())
     }
 
+    /// Takes a removed queue out of what is counted. Nobody may be writing it.
+    fn forget(&self, topic: &str, queue_id: i32, queue: &ConsumeQueue) {
+        let deleted = queue.mark_deleted();
+        lock(&self.fingerprint).remove(topic, queue_id, deleted.counted);
+        self.unwritten_units.fetch_sub(deleted.unwritten_units, Ordering::Relaxed);
+    }
+
     /// Removes a topic's queues and their files.
     pub fn delete_topic(&self, topic: &str) -> io::Result<()> {
         let pass = lock(&self.pass);
         let removed = self.table.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
         let Some(removed) = removed else { return Ok(()) };
         for (queue_id, queue) in removed {
-            lock(&self.fingerprint).remove(topic, queue_id, queue.mark_deleted());
+            self.forget(topic, queue_id, &queue);
         }
         let directory = self.files.root.join(topic);
         if !self.files.disk.exists(&directory) {
@@ -267,7 +274,7 @@ impl ConsumeQueues {
         let removed = table.get_mut(topic).and_then(|queues| queues.remove(&queue_id));
         drop(table);
         let Some(removed) = removed else { return Ok(()) };
-        lock(&self.fingerprint).remove(topic, queue_id, removed.mark_deleted());
+        self.forget(topic, queue_id, &removed);
         let directory = self.files.queue_directory(topic, queue_id);
         let result = match self.files.disk.exists(&directory) {
             true => self.files.disk.remove_dir_all(&directory),
@@ -339,6 +346,8 @@ impl ConsumeQueues {
         let fingerprint = {
             let mut pass = lock(&self.pass);
             pass.uncounted.extend(written.queues);
+            // A queue that always has units behind the point is in both.
+            unique(&mut pass.uncounted);
             self.noted(self.fingerprint_below(&mut pass, written.below))?
         };
         if let Some((path, point)) = self.applied_path.as_ref().zip(written.point)
@@ -436,8 +445,7 @@ impl ConsumeQueues {
         self.write_dirty(&mut pass)?;
         let mut queues = std::mem::take(&mut pass.unsynced);
         // A queue may be listed once per write; syncing it again finds nothing to do in the kernel.
-        queues.sort_by_key(|queue| Arc::as_ptr(queue) as usize);
-        queues.dedup_by(|left, right| Arc::ptr_eq(left, right));
+        unique(&mut queues);
         Ok(Written { queues, names: self.files.take_names(), durable, point, below })
     }
 
@@ -474,6 +482,12 @@ impl ConsumeQueues {
         }
         Ok(*lock(&self.fingerprint))
     }
+}
+
+/// Each queue once.
+fn unique(queues: &mut Vec<Arc<ConsumeQueue>>) {
+    queues.sort_by_key(|queue| Arc::as_ptr(queue) as usize);
+    queues.dedup_by(|left, right| Arc::ptr_eq(left, right));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
