@@ -296,12 +296,11 @@ impl ConsumeQueues {
         self.insert(queue);
     }
 
-    /// Makes a queue that begins at `at`, if there is none: a topic that was deleted and created again goes on from
-    /// its old end. In memory only until its first message; to be called again after a restart.
+    /// A queue that never had a message begins at `at`, the greatest that it was told: a topic that was deleted and created
+    /// again goes on from its old end. In memory only until its first message; to be called again after a restart.
     pub fn begin_at(&self, topic: &str, queue_id: i32, at: QueueOffset) {
-        if self.queue(topic, queue_id).is_none() {
-            self.add(topic, queue_id).begin_at(at.0);
-        }
+        let queue = self.queue(topic, queue_id).unwrap_or_else(|| self.add(topic, queue_id));
+        queue.begin_at(at.0);
     }
 
     pub(super) fn files(&self) -> &Arc<QueueFiles> {
