@@ -5,7 +5,7 @@ use tokio::sync::Notify;
 use crate::group::Group;
 use crate::processor::pull_message;
 use crate::pull_hold::Arrival;
-use crate::state_machine::ApplySink;
+use crate::state_machine::{ApplySink, OffsetCommit};
 
 /// From the state machine to those who wait: held pulls, and the registration at name servers.
 ///
@@ -49,5 +49,11 @@ impl ApplySink for GroupSink {
 
     fn topics_changed(&mut self, _topics: &[Arc<str>]) {
         self.topics_changed.notify_one();
+    }
+
+    fn offsets_committed(&mut self, commits: &[OffsetCommit]) {
+        if let Some(group) = self.group() {
+            group.offset_commits.note_applied(commits);
+        }
     }
 }

@@ -69,6 +69,7 @@ async fn commit_offsets(group: Arc<Group>) {
             tracing::warn!(?slept, "this process did not run for a while");
             group.offset_commits.note_stall();
         }
+        group.offset_commits.forget_applied();
         if group.offset_commits.is_empty() {
             continue;
         }

@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use crate::dispatcher;
 use crate::forward_codec::{self, Answer};
 use crate::group::Group;
-use crate::offset_coalescer::Taken;
 use crate::processor::pull_message::NotFound;
 use crate::processor::{batch_body, consumer_manage};
 use crate::replicator::Leadership;
@@ -147,7 +146,7 @@ impl LeaderHold {
         let _in_order = self.offsets.lock().await;
         let Some(taken) = group.offset_commits.drain_with(|taken| taken) else { return 0 };
         let count = taken.commits().len();
-        let requests: Vec<_> = taken.commits().iter().map(offset_commit).collect();
+        let requests: Vec<_> = taken.aged(group.seams.clock.monotonic()).map(offset_commit).collect();
         let nobody = ClientIdentity::default();
         let payload = forward_codec::encode_request(group.store_host, &nobody, Duration::ZERO, &requests);
         match self.raft.forward(payload, self.limits.answer).await.map(forward_codec::decode_answer) {
@@ -172,13 +171,17 @@ impl LeaderHold {
     }
 }
 
+/// Field of a waiting offset on its way to the leader: milliseconds since it came. No client sends it.
+pub(crate) const AGE_FIELD: &str = "raftmqAgeMillis";
+
 /// A one-way request as a waiting offset came from.
-fn offset_commit(commit: &OffsetCommit) -> RemotingCommand {
+fn offset_commit((commit, age): (&OffsetCommit, Duration)) -> RemotingCommand {
     RemotingCommand::request(request_code::UPDATE_CONSUMER_OFFSET)
         .with_field("consumerGroup", &commit.group)
         .with_field("topic", &commit.topic)
         .with_field("queueId", commit.queue_id)
         .with_field("commitOffset", commit.offset)
+        .with_field(AGE_FIELD, age.as_millis() as i64)
         .with_oneway()
 }
 
@@ -317,7 +320,8 @@ async fn forward(
     // A query must see what one-way commits have said to this member before it.
     let asked: Vec<_> = requests.iter().filter_map(consumer_manage::queried).collect();
     let waiting = group.offset_commits.drain_queues_with(&asked, |taken| taken);
-    let mut all: Vec<_> = waiting.iter().flat_map(Taken::commits).map(offset_commit).collect();
+    let now = group.seams.clock.monotonic();
+    let mut all: Vec<_> = waiting.iter().flat_map(|taken| taken.aged(now)).map(offset_commit).collect();
     all.extend_from_slice(requests);
     let payload: Bytes = forward_codec::encode_request(session.peer(), &session.client(), age, &all);
     let mut roles = raft.role();

@@ -1,6 +1,6 @@
 //! One-way offset commits and those that ride on pulls, merged until the proposer takes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ struct State {
     bytes: usize,
     /// Nothing is taken before this time, see [`OffsetCoalescer::note_stall`].
     refuses_until: Duration,
+    /// The last offset of each queue that was applied lately, and when.
+    applied: HashMap<GroupQueue, Waiting>,
 }
 
 type Topics = BTreeMap<String, BTreeMap<i32, Waiting>>;
@@ -40,6 +42,14 @@ type Topics = BTreeMap<String, BTreeMap<i32, Waiting>>;
 struct Waiting {
     offset: QueueOffset,
     came: Duration,
+}
+
+impl Waiting {
+    /// Whether this would take back what is younger. A client speaks to another member after a failover, and
+    /// what it said last to this one must not follow what it said there.
+    fn is_superseded_by(&self, other: &Waiting) -> bool {
+        self.offset < other.offset && self.came < other.came
+    }
 }
 
 /// What is on its way into the log, or back.
@@ -74,6 +84,11 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// Each offset with how long ago it came.
+    pub fn aged(&self, now: Duration) -> impl Iterator<Item = (&OffsetCommit, Duration)> {
+        self.commits.iter().zip(self.came.iter().map(move |came| now.saturating_sub(*came)))
+    }
+
     pub fn commits(&self) -> &[OffsetCommit] {
         &self.commits
     }
@@ -94,7 +109,7 @@ impl Drop for Taken {
 }
 
 /// One queue of one consumer group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupQueue {
     pub group: String,
     pub topic: String,
@@ -131,9 +146,42 @@ impl OffsetCoalescer {
         lock(&self.state)
     }
 
+    /// Applied offsets are remembered for so long: no commit that waits is older.
+    const REMEMBERED: Duration = Duration::from_secs(4);
+    /// What two members may disagree about when something came.
+    const MARGIN: Duration = Duration::from_millis(10);
+
     /// Notes a commit; it replaces an earlier one of the same queue, whichever is greater.
     pub fn add(&self, group: &str, topic: &str, queue_id: i32, offset: u64) {
+        self.add_came(group, topic, queue_id, offset, self.clock.monotonic());
+    }
+
+    /// Notes a commit that came to another member, `age` ago.
+    pub fn add_forwarded(&self, group: &str, topic: &str, queue_id: i32, offset: u64, age: Duration) {
+        let came = self.clock.monotonic().saturating_sub(age + OffsetCoalescer::MARGIN);
+        self.add_came(group, topic, queue_id, offset, came);
+    }
+
+    /// These offsets are in the tables now, whoever committed them.
+    pub fn note_applied(&self, commits: &[OffsetCommit]) {
+        if self.max_age.is_none() {
+            return;
+        }
         let came = self.clock.monotonic();
+        let mut state = self.lock();
+        for OffsetCommit { group, topic, queue_id, offset } in commits {
+            let queue = GroupQueue { group: group.clone(), topic: topic.clone(), queue_id: *queue_id };
+            state.applied.insert(queue, Waiting { offset: *offset, came });
+        }
+    }
+
+    /// Forgets applied offsets that nothing that waits could be older than. To be called now and then.
+    pub fn forget_applied(&self) {
+        let oldest = self.clock.monotonic().saturating_sub(OffsetCoalescer::REMEMBERED);
+        self.lock().applied.retain(|_, applied| applied.came >= oldest);
+    }
+
+    fn add_came(&self, group: &str, topic: &str, queue_id: i32, offset: u64, came: Duration) {
         let mut state = self.lock();
         if came >= state.refuses_until {
             state.add(group, topic, queue_id, Waiting { offset: QueueOffset(offset), came }, true);
@@ -218,7 +266,8 @@ impl OffsetCoalescer {
         for queue in queues {
             let Some(waiting) = state.waiting(queue) else { continue };
             state.remove(&queue.group, |topic, queue_id| topic == queue.topic && queue_id == queue.queue_id);
-            if waiting.came < oldest {
+            let applied = state.applied.get(queue);
+            if waiting.came < oldest || applied.is_some_and(|applied| waiting.is_superseded_by(applied)) {
                 continue;
             }
             let GroupQueue { group, topic, queue_id } = queue.clone();
@@ -276,7 +325,7 @@ impl State {
         if let Some(known) =
             self.groups.get_mut(group).and_then(|topics| topics.get_mut(topic)).and_then(|of| of.get_mut(&queue_id))
         {
-            if replace {
+            if replace && !waiting.is_superseded_by(known) {
                 *known = waiting;
             }
             return;
@@ -305,12 +354,21 @@ impl State {
         }
     }
 
-    /// Takes from the front as much as goes at once, and drops what came before `oldest`.
+    /// Takes from the front as much as goes at once, and drops what came before `oldest` or is superseded.
     fn take_some(&mut self, oldest: Duration) -> (Vec<OffsetCommit>, Vec<Duration>) {
         let (commits, came) = self.take_front();
-        let mut kept = came.iter().map(|came| *came >= oldest);
-        let commits = commits.into_iter().filter(|_| kept.next().unwrap_or(true)).collect();
-        (commits, came.into_iter().filter(|came| *came >= oldest).collect())
+        let taken = commits.into_iter().zip(came);
+        taken.filter(|(commit, came)| *came >= oldest && !self.is_superseded(commit, *came)).unzip()
+    }
+
+    fn is_superseded(&self, commit: &OffsetCommit, came: Duration) -> bool {
+        if self.applied.is_empty() {
+            return false;
+        }
+        let OffsetCommit { group, topic, queue_id, offset } = commit;
+        let queue = GroupQueue { group: group.clone(), topic: topic.clone(), queue_id: *queue_id };
+        let waiting = Waiting { offset: *offset, came };
+        self.applied.get(&queue).is_some_and(|applied| waiting.is_superseded_by(applied))
     }
 
     fn take_front(&mut self) -> (Vec<OffsetCommit>, Vec<Duration>) {
@@ -498,5 +556,44 @@ mod tests {
         assert!(!coalescer.is_stalled());
         coalescer.add("g", "T", 2, 7);
         assert_eq!(drained(&coalescer), [("T".to_owned(), 2, 7)]);
+    }
+
+    fn commit(offset: u64) -> OffsetCommit {
+        OffsetCommit { group: "g".to_owned(), topic: "T".to_owned(), queue_id: 0, offset: QueueOffset(offset) }
+    }
+
+    /// A client that has turned from one member to another: what it said to the first comes to the leader last.
+    #[test]
+    fn what_came_to_another_member_does_not_take_back_what_came_later() {
+        let clock = Arc::new(SimClock::new(0));
+        let coalescer = OffsetCoalescer::new(clock.clone(), Some(OffsetCoalescer::MAX_AGE));
+        clock.advance(Duration::from_secs(10));
+        coalescer.add("g", "T", 0, 9);
+        coalescer.add_forwarded("g", "T", 0, 5, Duration::from_millis(400));
+        assert_eq!(drained(&coalescer), [("T".to_owned(), 0, 9)], "what waits here is younger");
+        coalescer.add_forwarded("g", "T", 0, 5, Duration::from_millis(400));
+        clock.advance(Duration::from_millis(2));
+        coalescer.note_applied(&[commit(9)]);
+        assert_eq!(drained(&coalescer), [], "it was on its way when the older one came");
+        coalescer.add_forwarded("g", "T", 0, 12, Duration::from_millis(400));
+        assert_eq!(drained(&coalescer), [("T".to_owned(), 0, 12)], "forward is never wrong");
+        clock.advance(Duration::from_millis(100));
+        coalescer.add("g", "T", 0, 3);
+        assert_eq!(drained(&coalescer), [("T".to_owned(), 0, 3)], "a client may go back");
+        clock.advance(OffsetCoalescer::REMEMBERED + Duration::from_millis(1));
+        coalescer.forget_applied();
+        assert!(coalescer.lock().applied.is_empty());
+    }
+
+    /// A member that comes to lead has offsets of its own that wait, and has applied younger ones.
+    #[test]
+    fn a_new_leader_does_not_take_back_what_it_has_applied() {
+        let clock = Arc::new(SimClock::new(0));
+        let coalescer = OffsetCoalescer::new(clock.clone(), Some(OffsetCoalescer::MAX_AGE));
+        coalescer.add("g", "T", 0, 5);
+        clock.advance(Duration::from_millis(100));
+        coalescer.note_applied(&[commit(9)]);
+        let queue = GroupQueue { group: "g".to_owned(), topic: "T".to_owned(), queue_id: 0 };
+        assert!(coalescer.drain_queues_with(&[queue], |taken| taken).is_none());
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Queries are called behind a read barrier by the leader: a paused leader must not answer from old tables.
 
+use std::time::Duration;
+
 use raftmq_model::offset::QueueOffset;
 use raftmq_model::subscription::validate_group;
 use raftmq_remoting::body::ConsumerList;
@@ -16,6 +18,7 @@ use raftmq_sys::host;
 
 use super::{Handled, Reply};
 use crate::group::Group;
+use crate::leader_hold::AGE_FIELD;
 use crate::offset_coalescer::{GroupQueue, OffsetCoalescer};
 use crate::state_machine::{Command, ConsumerOffsetTable, OffsetCommit};
 
@@ -52,7 +55,11 @@ fn update(waiting: &OffsetCoalescer, request: &RemotingCommand) -> Result<Handle
         .map_err(|_| Reply::system_error(format!("commitOffset {} is negative", header.commit_offset)))?;
     validate_group(&group).map_err(Reply::system_error)?;
     if request.is_oneway() {
-        waiting.add(&group, &topic, queue_id, offset);
+        let age = request.fields.get(AGE_FIELD).and_then(|age| age.parse().ok()).map(Duration::from_millis);
+        match age {
+            Some(age) => waiting.add_forwarded(&group, &topic, queue_id, offset, age),
+            None => waiting.add(&group, &topic, queue_id, offset),
+        }
         return Ok(Handled::Silent);
     }
     waiting.remove(&group, &topic, queue_id);

@@ -5,7 +5,7 @@ use raftmq_model::offset::{PhysicalOffset, QueueOffset};
 use raftmq_store::{AppliedPoint, ConsumeQueues, DispatchError, FrameId, LogRecord, RecordError, records};
 use raftmq_sys::in_place;
 
-use super::command::{Command, DecodeError};
+use super::command::{Command, DecodeError, OffsetCommit};
 use super::snapshot::{self, SnapshotError};
 use super::table_store::{TableBatch, TableStore};
 use super::tables::{Changes, TableId, Tables};
@@ -24,6 +24,8 @@ pub trait ApplySink: Send + 'static {
     fn arrived(&mut self, arrivals: &[Arrival]);
     /// These topics were created, changed or deleted.
     fn topics_changed(&mut self, topics: &[Arc<str>]);
+    /// These offsets are in the tables now.
+    fn offsets_committed(&mut self, _commits: &[OffsetCommit]) {}
 }
 
 /// Why this replica cannot go on: it would differ from the others.
@@ -199,7 +201,8 @@ impl Machine {
         match command {
             Command::PutTopic { config, .. } => self.changed_topics.push(config.topic_name.as_str().into()),
             Command::DeleteTopic { topic, .. } => self.changed_topics.push(topic.as_str().into()),
-            Command::PutGroup { .. } | Command::DeleteGroup { .. } | Command::CommitOffsets { .. } => {}
+            Command::CommitOffsets { commits } => self.sink.offsets_committed(commits),
+            Command::PutGroup { .. } | Command::DeleteGroup { .. } => {}
         }
         Ok(())
     }
