@@ -350,7 +350,7 @@ impl<'a> Fields<'a> {
 #[cfg(test)]
 mod tests {
     use raftmq_sim::SimMachine;
-    use raftmq_sim::disk::{Faults, Moment};
+    use raftmq_sim::disk::{Faults, Lies, Moment};
     use raftmq_sys::RealDisk;
 
     use super::*;
@@ -547,35 +547,53 @@ mod tests {
         Ok(())
     }
 
-    /// The process dies at every call to the disk; restarted, it acts on the vote that it finds; then the power goes.
-    #[test]
-    fn a_vote_once_reported_or_found_survives_kill_and_power_cut() {
-        let directory = Path::new("/r");
+    /// The process dies at every call to the disk. Then the power goes, at once or after a restart that has acted on the
+    /// vote that it found. Returns how often a vote that somebody may have acted on was gone, with disks whose syncs lie
+    /// while it runs, or while it starts again.
+    fn lost_votes(running: &Lies, starting: &Lies) -> usize {
+        let (directory, mut lost) = (Path::new("/r"), 0);
+        let found = |machine: &SimMachine| {
+            HardStateFile::open(&*machine.disk, directory).map(|file| file.map_or(0, |file| term(&file)))
+        };
+        let after_cut = |machine: &SimMachine, seed: u64| {
+            let cut = machine.fork();
+            cut.disk.power_cut(seed);
+            found(&cut.restart())
+        };
         for moment in [Moment::Before, Moment::Within { sectors: 1 }, Moment::Within { sectors: 4 }, Moment::After] {
             for at in 0.. {
                 let machine = SimMachine::new(0);
                 machine.make_directory(directory).unwrap();
                 let dying = machine.restart();
-                dying.disk.set_faults(Faults { kill: Some((at, moment)), ..Faults::default() });
+                let kill = Some((at, moment));
+                dying.disk.set_faults(Faults { kill, sync_data_lies: running.clone(), ..Faults::default() });
                 let mut reported = 0;
                 let ended = vote_on(&*dying.disk, directory, &mut reported);
                 if dying.disk.is_alive() {
                     ended.unwrap();
                     break;
                 }
+                lost += (0..8).filter(|seed| after_cut(&dying, *seed).map_or(true, |term| term < reported)).count();
                 let up = dying.restart();
-                let found = HardStateFile::open(&*up.disk, directory).unwrap();
-                let promised = found.as_ref().map_or(0, term);
+                up.disk.set_faults(Faults { sync_data_lies: starting.clone(), ..Faults::default() });
+                let promised = found(&up).unwrap();
                 assert!(promised >= reported, "killed {moment:?} call {at}: {reported} was reported, {promised} found");
-                for seed in 0..8 {
-                    let cut = up.fork();
-                    cut.disk.power_cut(seed);
-                    let again = HardStateFile::open(&*cut.restart().disk, directory).unwrap();
-                    assert_eq!(again.as_ref().map_or(0, term), promised, "killed {moment:?} call {at}, cut {seed}");
-                    assert!(again.is_some() || found.is_none());
-                }
+                lost += (0..8).filter(|seed| after_cut(&up, *seed).map_or(true, |term| term != promised)).count();
             }
         }
+        lost
+    }
+
+    #[test]
+    fn a_vote_once_reported_or_found_survives_kill_and_power_cut() {
+        assert_eq!(lost_votes(&Lies::Nobody, &Lies::Nobody), 0);
+    }
+
+    /// What the test above must notice.
+    #[test]
+    fn without_syncs_while_it_runs_or_starts_votes_are_lost() {
+        assert!(lost_votes(&Lies::Everybody, &Lies::Nobody) > 0);
+        assert!(lost_votes(&Lies::Nobody, &Lies::Everybody) > 0);
     }
 
     /// An fsync fails and the process is started again on the same boot: the page cache shows the write and calls it
