@@ -151,7 +151,7 @@ impl OffsetCoalescer {
     /// What two members may disagree about when something came.
     const MARGIN: Duration = Duration::from_millis(10);
 
-    /// Notes a commit; it replaces an earlier one of the same queue, whichever is greater.
+    /// Notes a commit; it replaces one of the same queue that came earlier, whichever is greater.
     pub fn add(&self, group: &str, topic: &str, queue_id: i32, offset: u64) {
         self.add_came(group, topic, queue_id, offset, self.clock.monotonic());
     }
